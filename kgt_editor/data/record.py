@@ -1,0 +1,69 @@
+"""One record of an editing benchmark, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kgt_editor.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A counterfactual edit and the prompts that judge it (CounterFact's fields, Meng et al. 2022, section 3.3).
+
+    Attributes:
+        case_id: number of the record in its data set.
+        subject: head entity, as it stands in every prompt of the edit.
+        relation_id: relation label such as ``"P103(native language)"``; empty where the file names none.
+        prompt: edit prompt with ``{}`` in the subject's place; ends where the object follows.
+        target_new: the user's answer.
+        target_true: the answer before the edit.
+        paraphrase_prompts: other wordings of the same question, subject filled in.
+        neighbourhood_prompts: prompts of *other* subjects whose true object is also ``target_true``.
+    """
+
+    case_id: int
+    subject: str
+    relation_id: str
+    prompt: str
+    target_new: str
+    target_true: str
+    paraphrase_prompts: tuple[str, ...] = ()
+    neighbourhood_prompts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("subject", "prompt", "target_new", "target_true"):
+            if not getattr(self, name).strip():
+                raise UsageError(f"record {self.case_id}: field '{name}' is empty")
+        if self.prompt.count("{}") != 1:
+            raise UsageError(
+                f"record {self.case_id}: prompt {self.prompt!r} must hold '{{}}' exactly once, where the subject "
+                f"{self.subject!r} belongs"
+            )
+
+    @property
+    def query(self) -> str:
+        """The edit prompt with the subject filled in, without surrounding space."""
+        return self.prompt.replace("{}", self.subject).strip()
+
+    def request(self) -> dict[str, Any]:
+        """The edit as one of EasyEdit's request dictionaries."""
+        return {
+            "case_id": self.case_id,
+            "prompt": self.query,
+            "subject": self.subject,
+            "relation_id": self.relation_id,
+            "target_new": self.target_new,
+            "ground_truth": self.target_true,
+            "rephrase_prompt": self.paraphrase_prompts[0] if self.paraphrase_prompts else None,
+            "locality": {
+                "neighborhood": {
+                    "prompt": list(self.neighbourhood_prompts),
+                    "ground_truth": [self.target_true] * len(self.neighbourhood_prompts),
+                }
+            }
+            if self.neighbourhood_prompts
+            else {},
+            "portability": {},
+        }
