@@ -1,0 +1,213 @@
+"""What an editor is, how editors are found, and where their hyperparameters lie.
+
+An editor is one subclass of :class:`Editor`. Ours are named in ``_BUILTIN``; anybody else's package adds its own by
+an entry point of the group ``kgt_editor.editors`` (``name = module:Class``) or by calling :func:`register`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kgt_editor.config import HParams
+from kgt_editor.data.record import Record
+from kgt_editor.errors import KgtError, UsageError
+
+Restore = Mapping[str, Tensor] | Callable[[], None]
+Progress = Callable[[str, int, int], None]
+
+ENTRY_POINT_GROUP = "kgt_editor.editors"
+
+_BUILTIN = {
+    "none": "kgt_editor.editors.none:NoneEditor",
+    "kgt": "kgt_editor.editors.kgt:KGTEditor",
+    "rome": "kgt_editor.editors.rome:ROMEEditor",
+    "mend": "kgt_editor.editors.mend:MENDEditor",
+}
+_REGISTERED: dict[str, str] = {}
+
+# A file of hparams/<EDITOR>/ that serves a family of models: (marks found in a model's name, file name).
+_FAMILIES = (
+    (("llama-2", "llama2"), "llama-7b"),
+    (("llama-3-8b", "llama3-8b", "llama-3.1-8b"), "llama3-8b"),
+)
+
+
+class Editor(ABC):
+    """Changes what a language model answers.
+
+    Attributes:
+        name: registered name, lower case; its upper case is the hyperparameter folder and EasyEdit's ``alg_name``.
+        description: one line for ``--list``.
+        hparams_class: type of ``hparams``.
+        needs_hparams_file: whether a model without a YAML is an error (False: the class's defaults are used).
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    hparams_class: ClassVar[type[HParams]]
+    needs_hparams_file: ClassVar[bool] = True
+
+    def __init__(self, hparams: HParams) -> None:
+        if not isinstance(hparams, self.hparams_class):
+            raise UsageError(
+                f"editor '{self.name}' takes {self.hparams_class.__name__}, not {type(hparams).__name__}; "
+                f"load them with {self.hparams_class.__name__}.from_hparams(file)"
+            )
+        self.hparams = hparams
+
+    def supports(self, model: nn.Module) -> tuple[bool, str]:
+        """Whether this editor can work on ``model``; if not, the reason in one line."""
+        return True, ""
+
+    def prepare(  # noqa: B027 - most editors have nothing to prepare
+        self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None
+    ) -> None:
+        """Does what is needed once a model, outside the timed edits (a hypernetwork's training, statistics).
+
+        ``progress(what, done, total)`` is called as it goes on.
+        """
+
+    @abstractmethod
+    def apply(
+        self,
+        model: nn.Module,
+        tok: Any,
+        requests: list[dict[str, Any]],
+        copy: bool = False,
+        return_orig_weights: bool = False,
+        keep_original_weight: bool = False,
+        **kwargs: Any,
+    ) -> tuple[nn.Module, Restore]:
+        """Makes the edits of ``requests`` (EasyEdit's dictionaries, see ``Record.request``).
+
+        Args:
+            model: the model to edit, changed in place unless ``copy``.
+            tok: its tokenizer.
+            requests: one edit each.
+            copy: edit a deep copy and leave ``model`` as it is.
+            return_orig_weights: return what :func:`restore_model` needs (else the second value may be empty).
+            keep_original_weight: EasyEdit's other name for the same wish; either of the two is enough.
+            **kwargs: EasyEdit's extras (``train_ds``), ignored.
+
+        Returns:
+            The edited model, and ``{parameter name: original value}`` or a callable that undoes these edits.
+
+        Raises:
+            UnsupportedModelError: the model is none this editor can work on.
+            UsageError: a request lacks a field or its subject is not in its prompt.
+            NumericalError: the edit gave NaN or infinity; the model is left as it was.
+        """
+
+
+def restore_model(model: nn.Module, restore: Restore) -> nn.Module:
+    """Undoes the edits that returned ``restore``, bit for bit, and returns ``model``."""
+    if callable(restore):
+        restore()
+        return model
+    parameters = dict(model.named_parameters())
+    unknown = sorted(set(restore) - set(parameters))
+    if unknown:
+        raise KgtError(f"cannot restore {unknown[0]}: the model has no such parameter; pass the model that was edited")
+    with torch.no_grad():
+        for name, value in restore.items():
+            parameters[name].copy_(value)
+    return model
+
+
+def register(name: str, target: str) -> None:
+    """Adds an editor under ``name``; ``target`` is ``module:Class``, imported when first asked for."""
+    if ":" not in target:
+        raise UsageError(f"editor '{name}': {target!r} must have the form 'module:Class'")
+    if name != name.lower() or ":" in name or not name:
+        raise UsageError(f"editor name {name!r} must be lower case and hold no ':', which stands before a preset")
+    if name in _BUILTIN or _REGISTERED.get(name, target) != target:
+        raise UsageError(f"editor '{name}' is registered already; choose another name")
+    _REGISTERED[name] = target
+
+
+def _targets() -> dict[str, str]:
+    plugins = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return plugins | _REGISTERED | _BUILTIN
+
+
+def names() -> list[str]:
+    """Names of all editors, without importing any."""
+    return list(_BUILTIN) + sorted(set(_targets()) - set(_BUILTIN))
+
+
+def get_editor_class(name: str) -> type[Editor]:
+    """The editor called ``name``; a preset behind a colon (``kgt:paper``) is left out of account."""
+    base = name.split(":", 1)[0]
+    targets = _targets()
+    if base not in targets:
+        near = difflib.get_close_matches(base, targets, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"unknown editor '{base}'; {hint}known: {', '.join(names())}")
+    module, _, attribute = targets[base].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise KgtError(f"editor '{base}' ({targets[base]}) cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Editor)):
+        raise UsageError(f"editor '{base}': {targets[base]} is no subclass of kgt_editor.editors.base.Editor")
+    return found
+
+
+def available() -> dict[str, type[Editor]]:
+    """Every editor by name, ours first."""
+    return {name: get_editor_class(name) for name in names()}
+
+
+def _file_stems(model_name: str) -> list[str]:
+    own = Path(model_name).name or model_name
+    stems = [own, own.lower()]
+    stems += [stem for marks, stem in _FAMILIES if any(mark in model_name.lower() for mark in marks)]
+    return list(dict.fromkeys(stems))
+
+
+def resolve_hparams(name: str, model_name: str, hparams_dir: str | Path) -> Path:
+    """The YAML that holds an editor's hyperparameters for a model.
+
+    The one rule: ``<hparams_dir>/<EDITOR>/<model>[.<preset>].yaml``, where ``<EDITOR>`` is the name in capitals,
+    ``<preset>`` what follows a colon in it (``kgt:paper``), and ``<model>`` the last part of the model's name or path
+    (``openai-community/gpt2-xl`` -> ``gpt2-xl``) or, where there is no such file, its family's: ``llama-7b`` for a
+    name with Llama-2 in it, ``llama3-8b`` for Llama-3-8B.
+
+    Raises:
+        UsageError: there is no such file; names the file and how to make one.
+    """
+    base, _, preset = name.partition(":")
+    folder = Path(hparams_dir) / base.upper()
+    suffix = f".{preset}.yaml" if preset else ".yaml"
+    candidates = [folder / f"{stem}{suffix}" for stem in _file_stems(model_name)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    others = sorted(path.name for path in folder.glob("*.yaml"))
+    remedy = f"copy one of {', '.join(others)} there and change it" if others else f"there is no YAML in {folder}"
+    raise UsageError(f"editor '{name}' has no hyperparameters for model '{model_name}': no {candidates[0]}; {remedy}")
+
+
+def create_editor(
+    name: str, model_name: str, hparams_dir: str | Path, overrides: Mapping[str, str] | None = None
+) -> Editor:
+    """An editor (``rome``, ``kgt:paper``) with its hyperparameters for a model, ``overrides`` set on top."""
+    cls = get_editor_class(name)
+    if cls.needs_hparams_file:
+        hparams = cls.hparams_class.from_hparams(resolve_hparams(name, model_name, hparams_dir))
+    elif ":" in name:
+        raise UsageError(f"editor '{cls.name}' has no presets; write '{cls.name}' instead of '{name}'")
+    else:
+        hparams = cls.hparams_class(alg_name=cls.name.upper(), model_name=model_name)
+    if overrides:
+        hparams = hparams.override(dict(overrides))
+    return cls(hparams)
