@@ -1,0 +1,71 @@
+"""Results of long preparations, kept on disk under the hash of everything they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+def cache_folder() -> Path:
+    """``$KGT_EDITOR_CACHE``, else ``kgt_editor`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    own = os.environ.get("KGT_EDITOR_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kgt_editor"
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of every parameter's name, type, shape and bytes, wherever the model lies."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
+        digest.update(parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def text_hash(*parts: str) -> str:
+    """SHA-256 of several texts; moving a boundary between them changes it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()
+
+
+def load(kind: str, key: str) -> dict[str, Tensor] | None:
+    """What was saved under ``kind`` and ``key``; None if nothing was or the file is broken."""
+    path = _path(kind, key)
+    if not path.is_file():
+        return None
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError):
+        return None
+
+
+def save(kind: str, key: str, tensors: dict[str, Tensor]) -> None:
+    """Keeps ``tensors``; a reader sees the whole file or none. An unwritable folder costs a warning, not the run."""
+    path = _path(kind, key)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        os.close(handle)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        warnings.warn(f"cannot keep {path}: {error}; set KGT_EDITOR_CACHE to a writable folder", stacklevel=2)
+
+
+def _path(kind: str, key: str) -> Path:
+    return cache_folder() / kind / f"{key}.safetensors"

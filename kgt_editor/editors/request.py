@@ -1,0 +1,150 @@
+"""One edit request, checked, and its place in tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kgt_editor.errors import UsageError
+from kgt_editor.lm.layers import device_of
+from kgt_editor.lm.scoring import max_positions
+from kgt_editor.lm.tokens import continuation_ids_batch
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """What one of EasyEdit's request dictionaries asks for.
+
+    Attributes:
+        label: how error messages call it.
+        prompt: the edit prompt with the subject filled in.
+        subject: the head entity; empty where the request names none.
+        target_new: the answer wanted.
+    """
+
+    label: str
+    prompt: str
+    subject: str
+    target_new: str
+
+    @classmethod
+    def parse(cls, request: Mapping[str, Any]) -> EditRequest:
+        """Reads ``prompt`` (with the subject in it, or ``{}`` in its place), ``subject`` and ``target_new``.
+
+        Raises:
+            UsageError: prompt or target is missing or empty, or the subject is not in the prompt.
+        """
+        label = f"request for case {request['case_id']}" if "case_id" in request else "request"
+        for field in ("prompt", "target_new"):
+            if not isinstance(request.get(field), str) or not request[field].strip():
+                raise UsageError(f"{label}: field '{field}' must be a text that is not empty")
+        subject = (request.get("subject") or "").strip()
+        prompt = request["prompt"].strip()
+        if "{}" in prompt and subject:
+            prompt = prompt.replace("{}", subject)
+        if "{}" in prompt or subject not in prompt:
+            raise UsageError(f"{label}: the subject {subject!r} is not in its prompt {prompt!r}")
+        return cls(label, prompt, subject, request["target_new"].strip())
+
+    @property
+    def subject_end(self) -> int:
+        """Where the subject ends in the prompt, in characters.
+
+        Raises:
+            UsageError: the request names no subject.
+        """
+        if not self.subject:
+            raise UsageError(f"{self.label}: field 'subject' is missing; this editor needs it")
+        whole_word = re.search(rf"(?<!\w){re.escape(self.subject)}(?!\w)", self.prompt)
+        start = whole_word.start() if whole_word else self.prompt.index(self.subject)
+        return start + len(self.subject)
+
+
+@dataclass(frozen=True)
+class TargetBatch:
+    """Prompts with their targets, right-padded, and where the targets are read.
+
+    Attributes:
+        ids, mask: tokens and attention mask, (rows, length).
+        rows, columns: the positions whose logits predict target tokens, each (all target tokens,).
+        wanted: those target tokens.
+        weights: one over the number of target tokens of the row, so that weighted sums are means within a row.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    rows: Tensor
+    columns: Tensor
+    wanted: Tensor
+    weights: Tensor
+
+    def row_losses(self, logits: Tensor) -> Tensor:
+        """Mean negative log-likelihood (nats a token) of every row's target.
+
+        Args:
+            logits: those at (``rows``, ``columns``), (all target tokens, vocabulary).
+        """
+        picked = logits.float().log_softmax(-1).gather(-1, self.wanted[:, None]).squeeze(-1)
+        losses = torch.zeros(self.ids.shape[0], device=picked.device)
+        return losses.index_add(0, self.rows, -picked * self.weights)
+
+    def first(self, rows: int) -> TargetBatch:
+        """The same texts, with the targets of the first ``rows`` of them only."""
+        reads = self.rows < rows
+        return TargetBatch(
+            self.ids, self.mask, self.rows[reads], self.columns[reads], self.wanted[reads], self.weights[reads]
+        )
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token rows of any length as ids and attention mask, both (rows, longest)."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    return ids, mask
+
+
+def encode_targets(model: nn.Module, tok: Any, contexts: Sequence[str], targets: Sequence[str]) -> TargetBatch:
+    """Batches ``contexts[i]`` continued by ``targets[i]``; the last target token is left out, it predicts nothing.
+
+    Raises:
+        UsageError: a row is longer than the model can read.
+    """
+    pairs = continuation_ids_batch(tok, contexts, targets)
+    longest = max_positions(model)
+    for context, (stem, target) in zip(contexts, pairs, strict=True):
+        if longest is not None and len(stem) + len(target) > longest:
+            raise UsageError(
+                f"a prompt of {len(stem) + len(target)} tokens does not fit the model's {longest}: {context!r}"
+            )
+    device = device_of(model)
+    ids, mask = pad_right([[*stem, *target][:-1] for stem, target in pairs], tok.pad_token_id or 0, device)
+    lengths = torch.tensor([len(target) for _, target in pairs])
+    return TargetBatch(
+        ids=ids,
+        mask=mask,
+        rows=torch.repeat_interleave(torch.arange(len(pairs)), lengths).to(device),
+        columns=torch.tensor([len(stem) - 1 + i for stem, target in pairs for i in range(len(target))], device=device),
+        wanted=torch.tensor([token for _, target in pairs for token in target], device=device),
+        weights=torch.repeat_interleave(1 / lengths, lengths).to(device),
+    )
+
+
+def token_ending_at(tok: Any, text: str, end: int) -> int:
+    """Index of the last token that covers the character before ``end`` of ``text``.
+
+    Raises:
+        UsageError: the tokenizer keeps no offsets (a slow one).
+    """
+    if not getattr(tok, "is_fast", False):
+        raise UsageError(f"{type(tok).__name__} keeps no character offsets; load the fast tokenizer of this model")
+    offsets = tok(text, return_offsets_mapping=True).offset_mapping
+    covering = [index for index, (first, last) in enumerate(offsets) if first < end <= last]
+    if not covering:
+        raise UsageError(f"no token of {text!r} covers its character {end - 1}")
+    return covering[-1]

@@ -1,0 +1,152 @@
+"""What ROME needs once a model: texts to stand before the prompt, and the second moments of the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kgt_editor.editors import cache
+from kgt_editor.editors.base import Progress
+from kgt_editor.editors.request import pad_right
+from kgt_editor.errors import NumericalError, UsageError
+from kgt_editor.lm.layers import device_of, frozen, linear_layer
+from kgt_editor.lm.scoring import max_positions
+from kgt_editor.lm.trace import Trace
+
+# Bump when the statistics on disk change their meaning.
+COVARIANCE_VERSION = "1"
+
+# Ordinary openings, so that texts differ even where the model's first token is almost certain.
+_OPENINGS = ("The", "In", "It", "She", "When")
+_TOP_K = 10
+
+
+@torch.no_grad()
+def written_texts(model: nn.Module, tok: Any, tokens: int, how_many: int, seed: int) -> list[str]:
+    """Texts of ``tokens`` tokens that the model writes itself, by top-k sampling; the same for the same seed.
+
+    No global random state is read or changed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = device_of(model)
+    texts = []
+    with frozen(model):
+        for number in range(how_many):
+            ids: Tensor = torch.tensor([tok(_OPENINGS[number % len(_OPENINGS)]).input_ids], device=device)
+            for _ in range(tokens):
+                logits = model(input_ids=ids, use_cache=False).logits[0, -1].float().cpu()
+                top = logits.topk(min(_TOP_K, len(logits)))
+                drawn = torch.multinomial(top.values.softmax(-1), 1, generator=generator)
+                ids = torch.cat([ids, top.indices[drawn].view(1, 1).to(device)], dim=1)
+            texts.append(" ".join(tok.decode(ids[0], skip_special_tokens=True).split()))
+    return texts
+
+
+def context_prefixes(
+    model: nn.Module, tok: Any, given: Sequence[str], lengths: Sequence[tuple[int, int]], seed: int
+) -> list[str]:
+    """Texts that stand before the edit prompt so that k* and v* are not those of one wording (section 3.1).
+
+    The first is empty. The others are ``given``, or sentences of the model's own where none are given.
+
+    Args:
+        given: prefixes from the hyperparameters.
+        lengths: ``(tokens, how many)`` pairs.
+    """
+    if given:
+        return ["", *given]
+    texts = [
+        text for tokens, how_many in lengths for text in written_texts(model, tok, tokens, how_many, seed + tokens)
+    ]
+    return ["", *(f"{text.rstrip('.')}." for text in texts)]
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """Second moments C = E[k k^T] of a layer's inputs, as their Cholesky factor (in, in)."""
+
+    factor: Tensor
+
+    def solve(self, key: Tensor) -> Tensor:
+        """C^-1 key, (in,)."""
+        return torch.cholesky_solve(key.to(self.factor.dtype)[:, None], self.factor)[:, 0].to(key.dtype)
+
+
+def key_covariance(
+    model: nn.Module,
+    tok: Any,
+    layer: str,
+    text_file: str,
+    samples: int,
+    dtype: torch.dtype,
+    progress: Progress | None = None,
+) -> Covariance:
+    """Counts C of the linear layer ``layer`` over the tokens of a local text, one passage a line.
+
+    Kept on disk under the hash of the weights, the text and the numbers given.
+
+    Raises:
+        UsageError: ``text_file`` is no file that can be read.
+        NumericalError: the text is too short for C to be invertible.
+    """
+    passages = _passages(text_file, samples)
+    key = cache.text_hash(COVARIANCE_VERSION, cache.weights_hash(model), layer, str(dtype), *passages)
+    kept = cache.load("covariance", key)
+    if kept is None or set(kept) != {"moments"}:
+        kept = {"moments": _count_moments(model, tok, layer, passages, dtype, progress)}
+        cache.save("covariance", key, kept)
+    factor, broken = torch.linalg.cholesky_ex(kept["moments"].to(device_of(model)))
+    if bool(broken):
+        width = len(factor)
+        raise NumericalError(
+            f"ROME: the keys of {text_file} do not span the {width} inputs of '{layer}'; give a longer text "
+            "(several times as many tokens) or set mom2_adjustment: false"
+        )
+    return Covariance(factor)
+
+
+def _passages(text_file: str, samples: int) -> list[str]:
+    path = Path(text_file)
+    if not text_file or not path.is_file():
+        raise UsageError(
+            f"mom2_dataset '{text_file}' is no file: give the path of a local text (one passage a line; nothing is "
+            "downloaded) or set mom2_adjustment: false"
+        )
+    try:
+        with path.open(encoding="utf-8") as lines:
+            passages = list(islice((line.strip() for line in lines if line.strip()), samples))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"mom2_dataset '{text_file}' cannot be read as UTF-8 text: {error}") from None
+    if not passages:
+        raise UsageError(f"mom2_dataset '{text_file}' holds no text")
+    return passages
+
+
+@torch.no_grad()
+def _count_moments(
+    model: nn.Module, tok: Any, layer: str, passages: list[str], dtype: torch.dtype, progress: Progress | None
+) -> Tensor:
+    device = device_of(model)
+    longest = max_positions(model) or 1024
+    batch_size = 16
+    width = linear_layer(model, layer).shape[1]
+    total = torch.zeros(width, width, dtype=dtype, device=device)
+    count = 0
+    with frozen(model):
+        for start in range(0, len(passages), batch_size):
+            rows = [row[:longest] for row in tok(passages[start : start + batch_size]).input_ids]
+            ids, mask = pad_right(rows, tok.pad_token_id or 0, device)
+            with Trace(model, [layer], stop=True) as trace:
+                model(input_ids=ids, attention_mask=mask, use_cache=False)
+            keys = trace[layer].input[mask.bool()].to(dtype)
+            total += keys.T @ keys
+            count += len(keys)
+            if progress is not None:
+                progress("ROME statistics", min(start + batch_size, len(passages)), len(passages))
+    return total / count

@@ -1,0 +1,133 @@
+"""Linear layers by name, whichever way their weight is stored, and a model held still while one looks inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from kgt_editor.errors import UnsupportedModelError
+
+# config.model_type of the architectures whose decoder blocks add the MLP's output to the residual stream as it is.
+FAMILIES = ("gpt2", "llama", "mistral", "qwen2")
+
+
+def get_module(model: nn.Module, name: str) -> nn.Module:
+    """The submodule called ``name`` (``transformer.h.0.mlp``).
+
+    Raises:
+        UnsupportedModelError: the model has none of that name.
+    """
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has no module '{name}'; set the module names in the hyperparameter YAML"
+        ) from None
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """One linear map y = W x + b.
+
+    GPT-2's ``Conv1D`` keeps W transposed, ``nn.Linear`` does not; here W is always (out, in).
+
+    Attributes:
+        name: the module's name in the model.
+        module: the module itself.
+    """
+
+    name: str
+    module: nn.Module
+
+    @property
+    def parameter(self) -> str:
+        """Name of the weight in ``model.named_parameters()``."""
+        return f"{self.name}.weight"
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The weight as it is stored."""
+        weight: nn.Parameter = self.module.weight  # type: ignore[assignment]
+        return weight
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the weight is stored as (in, out)."""
+        return isinstance(self.module, Conv1D)
+
+    @property
+    def matrix(self) -> Tensor:
+        """W as a view of shape (out, in)."""
+        return self.weight.T if self.transposed else self.weight
+
+    def stored(self, matrix: Tensor) -> Tensor:
+        """A (out, in) matrix in the weight's own layout."""
+        return matrix.T if self.transposed else matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        out, features = self.matrix.shape
+        return out, features
+
+
+def linear_layer(model: nn.Module, name: str) -> LinearLayer:
+    """The linear layer called ``name``; ``name`` may end in ``.weight``, as EasyEdit's ``inner_params`` do.
+
+    Raises:
+        UnsupportedModelError: there is no such module, or it is no plain fp32/fp16/bf16 Linear or Conv1D
+            (quantised and LoRA layers are not).
+    """
+    layer = LinearLayer(name.removesuffix(".weight"), get_module(model, name.removesuffix(".weight")))
+    # Subclasses are refused on purpose: a quantised or adapter-wrapped Linear is one, and its weight is not W.
+    if type(layer.module) not in (nn.Linear, Conv1D):
+        raise UnsupportedModelError(
+            f"'{layer.name}' is a {type(layer.module).__name__}, not a plain Linear or Conv1D layer; "
+            "load the model unquantised and without adapters"
+        )
+    if not layer.weight.is_floating_point():
+        raise UnsupportedModelError(f"the weight of '{layer.name}' is {layer.weight.dtype}; load the model unquantised")
+    return layer
+
+
+def check_family(model: nn.Module) -> None:
+    """Makes sure that a weight editor can work on ``model``.
+
+    Raises:
+        UnsupportedModelError: the weights are quantised or the architecture is none of ``FAMILIES``.
+    """
+    config = getattr(model, "config", None)
+    if getattr(model, "is_quantized", False) or getattr(config, "quantization_config", None) is not None:
+        raise UnsupportedModelError("the model's weights are quantised and cannot be edited; load it in fp32 or fp16")
+    family = getattr(config, "model_type", None)
+    if family not in FAMILIES or type(model).__name__.startswith("Peft"):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} (model type {family!r}) is an unknown architecture; known: {', '.join(FAMILIES)}"
+        )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's inputs belong."""
+    return next(model.parameters()).device
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """Holds ``model`` in evaluation mode with no parameter asking for gradients; puts back what was."""
+    modes = {module: module.training for module in model.modules()}
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield model
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+        for module, training in modes.items():
+            module.training = training
