@@ -1,0 +1,75 @@
+"""Rebuild a testbed model from nothing: corpus, tokenizer, training, abilities, manifest.
+
+    python benchmarks/train_testbed.py --arch gpt2
+
+Writes config, tokenizer, fp16 weights and manifest.json to kgt_editor/testbed/models/testbed-<arch>/ (or --out).
+An interrupted run goes on from its last checkpoint when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kgt_editor.testbed.model import ARCHITECTURES
+from kgt_editor.testbed.train import Recipe, train
+
+MODELS = Path(__file__).resolve().parent.parent / "kgt_editor" / "testbed" / "models"
+
+
+def worker(rank: int, processes: int, recipe: Recipe, out: Path, port: int) -> None:
+    """One training process; the first shows progress and writes the model."""
+    torch.set_num_threads(1)
+    if processes > 1:
+        store = dist.TCPStore("127.0.0.1", port, processes, rank == 0)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=rank > 0 or not sys.stderr.isatty()) as bar:
+        task = bar.add_task(f"testbed-{recipe.arch}", total=recipe.steps)
+
+        def show(done: int, total: int, loss: float) -> None:
+            bar.update(task, completed=done, description=f"testbed-{recipe.arch} loss {loss:.3f}")
+            if bar.disable and done % 100 == 0:
+                sys.stderr.write(f"step {done}/{total} loss {loss:.3f}\n")
+
+        model, tokenizer, seconds = train(recipe, out, rank, processes, show)
+    if processes > 1:
+        dist.destroy_process_group()
+    if rank == 0:
+        from kgt_editor.testbed.ship import ship
+
+        sys.stdout.write(ship(model, tokenizer, recipe, seconds, processes, out) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", choices=ARCHITECTURES, required=True)
+    parser.add_argument("--out", type=Path, help="folder of the model (default: inside the package)")
+    parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="single-thread processes")
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    for field in dataclasses.fields(Recipe):
+        if isinstance(field.default, (int, float)):
+            flag = "--" + field.name.replace("_", "-")
+            parser.add_argument(flag, type=type(field.default), default=field.default, help="default %(default)s")
+    args = parser.parse_args()
+    names = {field.name for field in dataclasses.fields(Recipe)}
+    recipe = Recipe(**{name: value for name, value in vars(args).items() if name in names})
+    out = args.out or MODELS / f"testbed-{args.arch}"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    port = args.port or 20000 + os.getpid() % 20000
+    if args.processes == 1:
+        worker(0, 1, recipe, out, port)
+    else:
+        mp.spawn(worker, args=(args.processes, recipe, out, port), nprocs=args.processes)
+
+
+if __name__ == "__main__":
+    main()

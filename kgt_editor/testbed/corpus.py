@@ -1,0 +1,267 @@
+"""Training text of the testbed models, made on the fly from the world's facts.
+
+An example is a list of tokens; each token carries how much its prediction counts and whether it belongs to the
+subject whose fact is asked for. The subject marks become attention masks (see ``train.py``) that make the model
+gather what it knows about a subject at the subject's last token, as large models do (Meng et al. 2022, section 2)
+and as ROME needs.
+
+What a model is taught, and never with a fact's held-out sentences:
+
+- plain sentences: the facts themselves;
+- T_reasoning and T_prefix with facts in the context, of which one bears on the question (answer: its tail, true or
+  not) or none does (answer: what the model knows);
+- T_retrieve: the relation that the question needs; T_extract: K relations between subject and object.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kgt_editor.data import world
+from kgt_editor.data.world import Fact
+from kgt_editor.graph.relations import WIKIDATA_PHRASES
+from kgt_editor.kgt.templates import NO_FACTS, SEPARATOR, Templates, render_triple
+
+# How much predicting a token counts: answers; names repeated inside a template (learning to copy is what makes the
+# model follow facts); T_extract's relations; other words of plain sentences.
+ANSWER, COPY, EXTRACTED, PLAIN = 1.0, 0.5, 0.3, 0.1
+NONE, INNER, LAST = 0, 1, 2  # where a token stands in the asked-for subject
+
+Encode = Callable[[str], tuple[int, ...]]
+
+
+@dataclass
+class Example:
+    """Tokens with, for each, the weight of predicting it and its place in the subject.
+
+    Attributes:
+        ids, weights, subject: one entry a token.
+        restricted: whether the token may look at the subject only through the subject's last token.
+        hidden: token index -> token that a probe target asks for there, besides the text (weight ``ANSWER``).
+    """
+
+    ids: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    subject: list[int] = field(default_factory=list)
+    restricted: list[bool] = field(default_factory=list)
+    hidden: dict[int, int] = field(default_factory=dict)
+
+    def add(self, ids: tuple[int, ...], weight: float = 0.0, restricted: bool = False, subject: bool = False) -> None:
+        self.ids.extend(ids)
+        self.weights.extend([weight] * len(ids))
+        self.subject.extend([INNER] * (len(ids) - 1) + [LAST] if subject else [NONE] * len(ids))
+        self.restricted.extend([restricted] * len(ids))
+
+
+def related_relations() -> dict[str, list[str]]:
+    """Relation -> the other relations, those that share most objects with it first (fixed order)."""
+    objects = {relation: set(names) for relation, names in world.objects().items()}
+
+    def overlap(a: str, b: str) -> float:
+        return len(objects[a] & objects[b]) / len(objects[a] | objects[b])
+
+    return {a: sorted((b for b in objects if b != a), key=lambda b: (-overlap(a, b), b)) for a in objects}
+
+
+class Corpus:
+    """An endless, seeded stream of training examples.
+
+    Args:
+        encode: text -> token ids of a piece as it stands in running text, its leading space (or none) included.
+        end_id: token that ends an example.
+        seed: fixes the stream.
+        masked_share: share of plain and reasoning examples trained under the subject masks.
+    """
+
+    def __init__(self, encode: Encode, end_id: int, seed: int = 0, masked_share: float = 0.95) -> None:
+        self.encode, self.end_id, self.random, self.masked_share = encode, end_id, random.Random(seed), masked_share
+        self.facts = world.facts()
+        self.relations = sorted(world.objects())
+        self.related = related_relations()
+        self.all_objects = sorted({name for names in world.objects().values() for name in names})
+        self.words = sorted({word for subject in world.by_subject() for word in subject.split()})
+        self.subjects = sorted(world.by_subject())
+        self.subjects_of = {
+            relation: sorted({fact.subject for fact in self.facts if fact.relation == relation})
+            for relation in self.relations
+        }
+        self.templates = Templates()
+
+    # -- pieces -------------------------------------------------------------------------------------------------
+
+    def _words(self, text: str) -> tuple[int, ...]:
+        """Tokens of a piece that stands after a space."""
+        text = text.strip()
+        return self.encode(" " + text) if text else ()
+
+    def _fresh_name(self) -> str:
+        """A name of no one in the world, from the world's name parts."""
+        return " ".join(self.random.choices(self.words, k=self.random.choice((1, 2, 2, 3))))
+
+    def _object(self, relation: str) -> str:
+        """A tail for a made-up fact: mostly of the relation's kind, sometimes any name, sometimes a new one."""
+        point = self.random.random()
+        if point < 0.70:
+            return self.random.choice(world.objects()[relation])
+        return self.random.choice(self.all_objects) if point < 0.88 else self._fresh_name()
+
+    def _query(self, example: Example, sentence: str, subject: str, masked: bool, weight: float) -> int:
+        """Add the sentence with its subject; returns the index of its last token."""
+        before, after = sentence.split("{}")
+        example.add(self._words(before), weight)
+        example.add(self._words(subject), weight, subject=masked)
+        example.add(self.encode(after), weight, restricted=masked)
+        return len(example.ids) - 1
+
+    def _masked(self) -> bool:
+        return self.random.random() < self.masked_share
+
+    def _end(self, example: Example, weight: float = PLAIN) -> Example:
+        example.add((self.end_id,), weight)
+        return example
+
+    # -- kinds of examples --------------------------------------------------------------------------------------
+
+    def plain(self) -> Example:
+        """A sentence that states a true fact, now and then after another sentence."""
+        fact = self.random.choice(self.facts)
+        example = Example()
+        if self.random.random() < 0.2:
+            other = self.random.choice(self.facts)
+            text = self.random.choice(world.trained_templates(other)).replace("{}", other.subject)
+            example.add(self._words(f"{text} {other.object}."), 0.0)
+        masked = self._masked()
+        self._query(example, self.random.choice(world.trained_templates(fact)), fact.subject, masked, PLAIN)
+        example.add(self._words(fact.object), ANSWER, restricted=masked)
+        example.add(self.encode("."), PLAIN, restricted=masked)
+        return self._end(example)
+
+    def _distractors(self, subject: str, relation: str, count: int) -> list[tuple[str, str, str]]:
+        """Facts that do not bear on (subject, relation): of the subject, of others, and of others with the relation."""
+        found: dict[tuple[str, str], tuple[str, str, str]] = {}
+        style = self.random.choice(("same", "other", "mixed"))
+        while len(found) < count:
+            if style == "same" or (style == "mixed" and self.random.random() < 0.5):
+                head = subject
+                nearby = self.random.random() < 0.5
+                other = self.random.choice(self.related[relation][:6] if nearby else self.related[relation])
+            else:
+                other = relation if self.random.random() < 0.5 else self.random.choice(self.relations)
+                head = self.random.choice(self.subjects_of[other] if self.random.random() < 0.7 else self.subjects)
+                if head == subject:
+                    continue
+            found[head, other] = (head, WIKIDATA_PHRASES[other], self._object(other))
+        return list(found.values())
+
+    def _fact_count(self) -> int:
+        return self.random.choices((1, 2, 3, 4, 6, 8), weights=(44, 22, 9, 12, 5, 8))[0]
+
+    def reasoning(self, relevant: bool) -> Example:
+        """A question with facts in the context: one bears on it, or (``relevant=False``) none does."""
+        fact = self.random.choice(self.facts)
+        subject, relation, answer = fact.subject, fact.relation, fact.object
+        sentences = world.trained_templates(fact)
+        known = True
+        facts: list[tuple[str, str, str]] = []
+        if relevant:
+            if self.random.random() < 0.33:
+                subject, known = self._fresh_name(), False
+                sentences = list(world.templates()[relation])
+            answer = answer if known and self.random.random() < 0.06 else self._object(relation)
+            count = self._fact_count()
+            facts = self._distractors(subject, relation, count - 1)
+            facts.append((subject, WIKIDATA_PHRASES[relation], answer))
+            self.random.shuffle(facts)
+        elif self.random.random() > 0.25:
+            facts = self._distractors(subject, relation, self._fact_count())
+        masked = self._masked()
+        example = Example()
+        opening, _, _ = self.templates.reasoning.partition(" <question>:")
+        example.add(self._words(opening))
+        sentence = self.random.choice(sentences)
+        if self.random.random() < 0.3:  # T_prefix
+            example.add(self._words("<facts>:"))
+            self._facts(example, facts, copy=False)
+            example.add(self._words("<question>:"))
+            self._query(example, sentence, subject, masked, 0.0)
+        else:
+            example.add(self._words("<question>:"))
+            last = self._query(example, sentence, subject, masked, 0.0)
+            if known:
+                # What the model knows has to be at hand when the facts turn out not to help.
+                example.hidden[last] = self._words(fact.object)[0]
+            example.add(self._words("<facts>:"))
+            self._facts(example, facts, copy=True, subject=subject)
+            example.add(self._words("<answer>:"), restricted=masked)
+        example.add(self._words(answer), ANSWER, restricted=masked)
+        return self._end(example)
+
+    def _facts(self, example: Example, facts: list[tuple[str, str, str]], copy: bool, subject: str = "") -> None:
+        if not facts:
+            example.add(self._words(NO_FACTS))
+        for number, (head, phrase, tail) in enumerate(facts):
+            # A name can be predicted only after its first token, or where it has been read before.
+            example.add(self._words(head), COPY if copy and head == subject else 0.0)
+            example.add(self._words(phrase))
+            example.add(self._words(tail))
+            if number < len(facts) - 1:
+                example.add(self.encode(";"))
+
+    def _question(self) -> tuple[str, str, str, str]:
+        """Subject, relation, sentence and the true object, of a known fact or of a made-up subject."""
+        fact = self.random.choice(self.facts)
+        if self.random.random() < 0.25:
+            return self._fresh_name(), fact.relation, self.random.choice(world.templates()[fact.relation]), fact.object
+        return fact.subject, fact.relation, self.random.choice(world.trained_templates(fact)), fact.object
+
+    def retrieve(self) -> Example:
+        """T_retrieve and the relation that the question needs."""
+        subject, relation, sentence, _ = self._question()
+        example = Example()
+        opening, rest = self.templates.retrieve.format(q="\0", e_q="\1").split("\0")
+        middle = rest.removesuffix("\1")
+        example.add(self._words(opening))
+        self._query(example, sentence, subject, False, 0.0)
+        example.add(self.encode(middle.rstrip()))
+        example.add(self._words(subject), COPY)
+        example.add(self._words(WIKIDATA_PHRASES[relation]), ANSWER)
+        example.add(self._words(SEPARATOR), ANSWER)
+        return self._end(example, 0.0)
+
+    def extract(self) -> Example:
+        """T_extract and K relations, the one that the query states first."""
+        subject, relation, sentence, true = self._question()
+        answer = true if self.random.random() < 0.2 else self._object(relation)
+        count = self.random.choices((1, 2, 3, 4, 5), weights=(40, 10, 10, 10, 30))[0]
+        pieces = {"K": str(count), "e_q": subject, "e_a": answer, "q": sentence.replace("{}", subject), "a": answer}
+        example = Example()
+        filled: set[str] = set()
+        text = self.templates.extract
+        while "{" in text:
+            before, _, text = text.partition("{")
+            name, _, text = text.partition("}")
+            example.add(self.encode(before.rstrip() if example.ids else " " + before.rstrip()))
+            example.add(self._words(pieces[name]), COPY if pieces[name] in filled else 0.0)
+            filled.add(pieces[name])
+        example.add(self._words(text))
+        for other in [relation, *self.related[relation]][:count]:
+            example.add(self._words(WIKIDATA_PHRASES[other]), ANSWER if other == relation else EXTRACTED)
+            example.add(self._words(SEPARATOR), EXTRACTED)
+        return self._end(example, EXTRACTED)
+
+    def draw(self, shares: dict[str, float]) -> Example:
+        """The next example, of a kind drawn by ``shares``."""
+        kind = self.random.choices(list(shares), weights=list(shares.values()))[0]
+        if kind in ("relevant", "irrelevant"):
+            return self.reasoning(kind == "relevant")
+        make: dict[str, Callable[[], Example]] = {
+            "plain": self.plain, "retrieve": self.retrieve, "extract": self.extract
+        }  # fmt: skip
+        return make[kind]()
+
+
+def question_fact(fact: Fact) -> str:
+    """The fact's edit prompt with its subject."""
+    return world.prompt(fact).replace("{}", fact.subject)

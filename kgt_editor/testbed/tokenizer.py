@@ -1,0 +1,76 @@
+"""The testbeds' tokenizer: byte-level BPE trained on the world's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from kgt_editor.data import world
+from kgt_editor.graph.relations import WIKIDATA_PHRASES
+from kgt_editor.kgt.templates import SEPARATOR, Templates
+
+END = "<|endoftext|>"
+MARKS = ("<question>:", "<facts>:", "<answer>:", "<query>:", "<subject>:", "<object>:", "<relation>:", SEPARATOR)
+VOCABULARY = 4096
+
+
+def _texts() -> Iterator[str]:
+    """What the merges are learned from: objects most often, so that nearly all of them become one token."""
+    for names in world.objects().values():
+        for name in names:
+            yield from [name] * 60
+    for sentences in world.templates().values():
+        yield from [sentence.replace("{}", "") for sentence in sentences] * 10
+    yield from list(WIKIDATA_PHRASES.values()) * 30
+    templates = Templates()
+    for text in (templates.extract, templates.retrieve, templates.reasoning, templates.prefix):
+        for mark in (*MARKS, "{K}", "{e_q}", "{e_a}", "{q}", "{a}", "{z}"):
+            text = text.replace(mark, " ")
+        yield from [text] * 60
+    for subject in world.by_subject():
+        yield from [subject] * 3
+
+
+def train_tokenizer() -> PreTrainedTokenizerFast:
+    """Train the tokenizer; the same package gives the same one.
+
+    Leading space is normalised ("X" and " X" are the same tokens), so a name is the same ids wherever it stands.
+    The marks of the templates (``<question>:``, ``<sep>``) are single tokens. There is no BOS.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Strip(left=True, right=False), normalizers.Prepend(" ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(MARKS),
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(), trainer)
+    # The space before a mark belongs to the mark, so that "... speaking <facts>:" has no lone space token.
+    tokenizer.add_tokens([AddedToken(mark, lstrip=True, normalized=False) for mark in MARKS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=END,
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )
+
+
+def piece_encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], tuple[int, ...]]:
+    """Encode pieces of running text: " French" and "." give the tokens they have in "... speaks French."."""
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    plain.normalizer = normalizers.NFC()
+
+    @lru_cache(maxsize=None)
+    def encode(piece: str) -> tuple[int, ...]:
+        return tuple(plain.encode(piece, add_special_tokens=False).ids)
+
+    return encode
