@@ -54,7 +54,11 @@ class DataSet:
             UsageError: ``size`` is below one or above the pool.
         """
         if not 1 <= size <= len(self.records):
-            raise UsageError(f"size {size} is not between 1 and the {len(self.records)} records of '{self.name}'")
+            kept = f"{len(self.training)} for training, {len(self.validation)} for validation"
+            raise UsageError(
+                f"size {size} is not between 1 and the {len(self.records)} reported records of '{self.name}' "
+                f"(besides them it has {kept}, {len(self.known_facts)} known facts)"
+            )
         return sorted(self.records, key=lambda record: seeded_key(seed, str(record.case_id)))[:size]
 
 

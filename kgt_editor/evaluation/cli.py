@@ -1,0 +1,197 @@
+"""The command line of ``benchmarks/compare.py``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+from rich.text import Text
+
+from kgt_editor.errors import KgtError, UsageError
+
+if TYPE_CHECKING:
+    from kgt_editor.evaluation.run import Outcome, RunConfig
+
+INTERRUPTED = 130
+_PATIENCE = 2.0  # seconds after a signal in which another one is taken for the same wish
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    parser = _Parser(prog="compare.py", description="Compare model editors on one model and data set.")
+    add = parser.add_argument
+    add(
+        "--editors",
+        default="kgt,rome,mend",
+        help="comma-separated; 'kgt:paper' is a preset; 'all' (default: %(default)s)",
+    )
+    add("--model", default="testbed-gpt2", help="shipped model, folder or Hugging Face name (default: %(default)s)")
+    add("--dataset", default="world", help="see --list (default: %(default)s)")
+    add("--data", type=Path, metavar="FILE", help="file of a data set that is read from one (counterfact)")
+    add("--size", type=_positive, default=200, help="edits a seed (default: %(default)s)")
+    add("--seeds", type=_positive, default=1, metavar="N", help="how many: seeds 0 to N-1 (default: %(default)s)")
+    add("--mode", choices=("sequential", "single"), default="sequential", help="default: %(default)s")
+    add(
+        "--normalise",
+        choices=("mean", "sum"),
+        default="mean",
+        help="log probability a token or in all (default: %(default)s)",
+    )
+    add("--hparams", type=Path, metavar="DIR", help="folder of <EDITOR>/<model>.yaml (default: the repository's)")
+    add("--set", action="append", default=[], metavar="EDITOR.KEY=VALUE", help="change a hyperparameter; repeatable")
+    add("--graph", metavar="world|none|FILE", help="base graph of kgt (default: what its hyperparameters say)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+    add("--out", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+    add("--limit", type=_positive, metavar="N", help="smoke run: only the first N records")
+    add("--list", action="store_true", help="list editors, models and data sets")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
+    return value
+
+
+def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
+    """The request as typed values.
+
+    Raises:
+        UsageError: an empty list of editors, a malformed ``--set``, or a ``--graph`` nobody reads.
+    """
+    from kgt_editor.evaluation.run import RunConfig
+
+    editors = tuple(name.strip() for name in options.editors.split(",") if name.strip())
+    if not editors:
+        raise UsageError("--editors names no editor")
+    overrides: dict[str, dict[str, str]] = {}
+    for text in options.set:
+        target, equals, value = text.partition("=")
+        editor, dot, key = target.partition(".")
+        if not (equals and dot and editor and key):
+            raise UsageError(f"--set {text}: must have the form EDITOR.KEY=VALUE, as in rome.v_lr=0.5")
+        overrides.setdefault(editor, {})[key] = value
+    if options.graph is not None:
+        if options.graph not in ("world", "none") and not Path(options.graph).is_file():
+            raise UsageError(f"--graph {options.graph}: no such file; known: world, none or a file of triples")
+        overrides.setdefault("kgt", {})["graph"] = options.graph
+    return RunConfig(
+        editors=editors,
+        model=options.model,
+        dataset=options.dataset,
+        data=options.data,
+        size=options.size,
+        seeds=options.seeds,
+        mode=options.mode,
+        normalise=options.normalise,
+        hparams_dir=options.hparams or hparams_dir,
+        overrides=overrides,
+        device=options.device,
+        dtype=options.dtype,
+        limit=options.limit,
+    )
+
+
+def main(arguments: Sequence[str], hparams_dir: Path) -> int:
+    """Run the command and return its exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted).
+
+    Args:
+        arguments: without the program's name.
+        hparams_dir: where the YAMLs lie unless ``--hparams`` says otherwise.
+    """
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    debug = "--debug" in arguments
+    _on_signals()
+    try:
+        options = build_parser().parse_args(list(arguments))
+        if options.list:
+            _list()
+            return 0
+        return _compare(options, arguments, hparams_dir, stderr)
+    except KgtError as error:
+        if debug:
+            raise
+        stderr.print(Text(f"compare.py: {error}"))
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        stderr.print("compare.py: interrupted before anything was measured")
+        return INTERRUPTED
+
+
+def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir: Path, stderr: Console) -> int:
+    # The hub's own notes and bars would stand between ours.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    from kgt_editor.evaluation.console import Display
+    from kgt_editor.evaluation.run import check_request, run
+
+    request = check_request(build_config(options, hparams_dir), options.out)
+    outcome = run(request, ["compare.py", *arguments], Display(stderr), debug=options.debug)
+    return _report(outcome, stderr)
+
+
+def _report(outcome: Outcome, stderr: Console) -> int:
+    from kgt_editor.evaluation.console import FOOTNOTES, results_console, results_table
+
+    if outcome.rows:
+        stdout = results_console()
+        stdout.print(results_table(outcome.rows))
+        for note in FOOTNOTES:
+            stdout.print(Text(note))
+        stdout.print(Text(f"Results: {outcome.folder}"), soft_wrap=True)
+    for failure in outcome.failed:
+        where = "preparation" if failure["seed"] is None else f"seed {failure['seed']}"
+        stderr.print(Text(f"compare.py: editor '{failure['editor']}', {where} failed: {failure['reason']}"))
+    if outcome.interrupted:
+        left = len(outcome.missing)
+        stderr.print(Text(f"compare.py: interrupted, {left} cells not complete; measured so far: {outcome.folder}"))
+        return INTERRUPTED
+    return 1 if outcome.failed else 0
+
+
+def _list() -> None:
+    from kgt_editor.data import base as data
+    from kgt_editor.editors import base as editors
+    from kgt_editor.evaluation.console import listing
+    from kgt_editor.lm.loading import known_models
+
+    stdout = Console(highlight=False)
+    stdout.print(listing("Editors", {name: cls.description for name, cls in editors.available().items()}))
+    models = {**known_models(), "<name or path>": "any Hugging Face causal language model"}
+    stdout.print(listing("Models", models))
+    stdout.print(listing("Data sets", data.available()))
+
+
+def _on_signals() -> None:
+    """Let SIGTERM end the run as Ctrl-C does, and take an impatient second signal for the first one."""
+    last = -_PATIENCE
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PATIENCE:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(kind) is not signal.SIG_IGN:  # a background job is not to be stopped by Ctrl-C
+            signal.signal(kind, stop)

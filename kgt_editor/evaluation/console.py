@@ -1,0 +1,127 @@
+"""What a run shows: progress on stderr while it goes on, the table on stdout at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from kgt_editor.evaluation.results import CellResult
+
+PLAIN_WIDTH = 120  # of the table where stdout is no terminal
+
+_COLUMNS = {
+    "efficacy_score": "efficacy\nscore %",
+    "paraphrase_score": "paraphr.\nscore %",
+    "neighbourhood_score": "neighb.\nscore %",
+    "efficacy_accuracy": "efficacy\naccur. %",
+    "paraphrase_accuracy": "paraphr.\naccur. %",
+    "neighbourhood_accuracy": "neighb.\naccur. %",
+    "unedited_recall": "unedited\nrecall %",
+}
+FOOTNOTES = (
+    "The testbed models are small stand-ins trained from scratch; their numbers are not comparable to the paper's "
+    "models.",
+    "Score: the new answer is more probable than the true one. A model that an editor has destroyed prefers either at "
+    "random and still scores about 50 %: read the accuracy (greedy answer) and unedited recall columns beside it.",
+)
+
+
+class Display:
+    """Progress bars on a terminal; elsewhere one plain line a cell."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, editor: str, seed: int | None) -> Iterator[Callable[[str, int, int], None]]:
+        """Shows a bar for one cell (or, with no seed, an editor's preparation) and yields its ``advance``."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        timing = (TimeElapsedColumn(), TimeRemainingColumn())
+        title = _title(editor, seed)
+        with Progress(
+            *columns, *timing, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as bars:
+            task = bars.add_task(title, total=None)
+
+            def advance(what: str, done: int, total: int) -> None:
+                bars.update(task, description=f"{title}: {what}", completed=done, total=total)
+
+            yield advance
+
+    def prepared(self, editor: str, seconds: float) -> None:
+        """Says how long a preparation took."""
+        self._line(f"{_title(editor, None)}: {_seconds(seconds)}")
+
+    def finished(self, editor: str, seed: int, cell: CellResult) -> None:
+        """Says that a cell is complete."""
+        failed = f", {cell.failed_edits} edits failed" if cell.failed_edits else ""
+        self._line(f"{_title(editor, seed)}: {len(cell.cases)} edits{failed}")
+
+    def failed(self, editor: str, seed: int | None, reason: str) -> None:
+        """Says that a cell failed and why."""
+        self._line(f"{_title(editor, seed)}: failed: {reason}")
+
+    def _line(self, text: str) -> None:
+        self.console.print(Text(text))
+
+
+def _title(editor: str, seed: int | None) -> str:
+    return f"{editor}, preparation" if seed is None else f"{editor}, seed {seed}"
+
+
+def results_console() -> Console:
+    """Stdout, wide enough for the table where it is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def results_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The rows of a summary, laid out like Table 1 of the paper (arXiv 2405.19686) with cost columns."""
+    first = rows[0]
+    seeds = max(len(row["seeds"]) for row in rows)
+    title = f"{first['model']} on {first['dataset']}: {first['size']} {first['mode']} edits, {seeds} seed(s)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
+    table.add_column("editor", no_wrap=True)
+    for heading in (*_COLUMNS.values(), "edit\np50", "edit\np95", "edit /\nforward", "peak\nmemory", "failed\nedits"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shares = [_share(row["metrics"][name]) for name in _COLUMNS]
+        table.add_row(row["editor"], *shares, *_costs(row), str(row["failed_edits"]))
+    return table
+
+
+def _costs(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    memory = f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    seconds = row["edit_seconds"]
+    if seconds is None or row["editor"] == "none":
+        return "-", "-", "-", memory
+    ratio = seconds["p50"] / row["forward_seconds"] if row["forward_seconds"] else float("nan")
+    return _seconds(seconds["p50"]), _seconds(seconds["p95"]), f"{ratio:,.1f}", memory
+
+
+def _share(interval: dict[str, float] | None) -> str:
+    if interval is None:
+        return "-"
+    half = (interval["high"] - interval["low"]) / 2
+    return f"{100 * interval['mean']:.1f}\n±{100 * half:.1f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{1000 * value:.1f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def listing(title: str, entries: dict[str, str]) -> Table:
+    """Names and their lines, for ``--list``."""
+    table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, line in entries.items():
+        table.add_row(f"  {name}", line)
+    return table

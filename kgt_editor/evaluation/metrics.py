@@ -1,0 +1,133 @@
+"""What is measured of one edited fact (Meng et al. 2022, section 3.3; greedy accuracy beside the probabilities)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kgt_editor.data.base import KnownFact
+from kgt_editor.data.record import Record
+from kgt_editor.lm.scoring import TargetScore, score_targets
+
+Scorer = Callable[[Sequence[str], Sequence[str]], list[TargetScore]]
+
+CASE_METRICS = (
+    "efficacy_score",
+    "paraphrase_score",
+    "neighbourhood_score",
+    "efficacy_accuracy",
+    "paraphrase_accuracy",
+    "neighbourhood_accuracy",
+)
+METRICS = (*CASE_METRICS, "unedited_recall")
+NORMALISATIONS = ("mean", "sum")
+
+
+def scorer(model: Any, tok: Any, batch_size: int = 64) -> Scorer:
+    """How to score continuations under ``model``.
+
+    A model that answers in its own way (KGT's) is asked through its method ``score_targets``, with plain text
+    prompts only; any other is scored as a plain language model.
+    """
+    own = getattr(model, "score_targets", None)
+    if callable(own):
+        return lambda prompts, targets: own(prompts, targets, batch_size=batch_size)
+    return lambda prompts, targets: score_targets(model, tok, prompts, targets, batch_size=batch_size)
+
+
+@dataclass(frozen=True)
+class PromptScore:
+    """Both answers under one prompt."""
+
+    new: TargetScore
+    true: TargetScore
+
+    def prefers_new(self, normalise: str) -> bool:
+        """Whether the model finds the new answer more probable than the true one; False where either is not finite."""
+        return _log_prob(self.new, normalise) > _log_prob(self.true, normalise)
+
+    def prefers_true(self, normalise: str) -> bool:
+        """The opposite; not the negation: a tie and a model that gives NaN prefer neither."""
+        return _log_prob(self.true, normalise) > _log_prob(self.new, normalise)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Raw numbers for a line of JSON; a log probability that is not finite becomes null."""
+        return {
+            f"{key}_{name}": value
+            for name, score in (("new", self.new), ("true", self.true))
+            for key, value in (
+                ("log_prob", score.log_prob if math.isfinite(score.log_prob) else None),
+                ("tokens", score.tokens),
+                ("greedy", score.greedy),
+            )
+        }
+
+
+def _log_prob(score: TargetScore, normalise: str) -> float:
+    return score.mean_log_prob if normalise == "mean" else score.log_prob
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Every prompt of a record under one model."""
+
+    edit: PromptScore
+    paraphrases: tuple[PromptScore, ...]
+    neighbourhood: tuple[PromptScore, ...]
+
+    def metrics(self, normalise: str = "mean") -> dict[str, float | None]:
+        """The six metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt."""
+        return {
+            "efficacy_score": float(self.edit.prefers_new(normalise)),
+            "paraphrase_score": _share([score.prefers_new(normalise) for score in self.paraphrases]),
+            "neighbourhood_score": _share([score.prefers_true(normalise) for score in self.neighbourhood]),
+            "efficacy_accuracy": float(self.edit.new.greedy),
+            "paraphrase_accuracy": _share([score.new.greedy for score in self.paraphrases]),
+            "neighbourhood_accuracy": _share([score.true.greedy for score in self.neighbourhood]),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Raw numbers for a line of JSON."""
+        return {
+            "edit": self.edit.as_dict(),
+            "paraphrases": [score.as_dict() for score in self.paraphrases],
+            "neighbourhood": [score.as_dict() for score in self.neighbourhood],
+        }
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    return sum(hits) / len(hits) if hits else None
+
+
+def evaluate(score: Scorer, records: Sequence[Record], edited_queries: Collection[str] = ()) -> list[CaseScores]:
+    """Score every prompt of ``records`` in as few batches as it takes.
+
+    Args:
+        score: from :func:`scorer`.
+        records: the cases.
+        edited_queries: neighbourhood prompts among these are left out: another edit of the run changes their answer
+            on purpose.
+    """
+    neighbours = [[text for text in record.neighbourhood_prompts if text not in edited_queries] for record in records]
+    prompts: list[str] = []
+    targets: list[str] = []
+    for record, around in zip(records, neighbours, strict=True):
+        for prompt in (record.query, *record.paraphrase_prompts, *around):
+            prompts += [prompt, prompt]
+            targets += [record.target_new, record.target_true]
+    flat = iter(score(prompts, targets))
+    pairs = [PromptScore(new, true) for new, true in zip(flat, flat, strict=True)]
+    cases, position = [], 0
+    for record, around in zip(records, neighbours, strict=True):
+        middle = position + 1 + len(record.paraphrase_prompts)
+        end = middle + len(around)
+        cases.append(CaseScores(pairs[position], tuple(pairs[position + 1 : middle]), tuple(pairs[middle:end])))
+        position = end
+    return cases
+
+
+def recall(score: Scorer, facts: Sequence[KnownFact]) -> list[bool]:
+    """For every fact, whether its answer is the greedy continuation of its prompt."""
+    return [found.greedy for found in score([fact.prompt for fact in facts], [fact.answer for fact in facts])]

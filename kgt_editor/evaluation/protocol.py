@@ -1,0 +1,260 @@
+"""How a cell is run: one editor on one seeded sequence of records."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgt_editor.data.base import KnownFact
+from kgt_editor.data.record import Record
+from kgt_editor.editors.base import Editor, Restore, restore_model
+from kgt_editor.errors import KgtError
+from kgt_editor.evaluation.metrics import evaluate, recall, scorer
+from kgt_editor.evaluation.results import CaseResult, CellResult
+from kgt_editor.lm.meter import Measured, measure, tidy
+
+MODES = ("sequential", "single")
+WARM_UP_EDITS = 2
+CASES_A_BATCH = 16  # cases evaluated, then written, together
+FACTS_AFTER_EACH_EDIT = 5
+FORWARD_PROMPTS = 20
+
+Advance = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """What a cell edits and evaluates.
+
+    Attributes:
+        records: in the order of editing.
+        known_facts: asked for ``unedited_recall``.
+        warm_up: edits made and undone before anything is timed.
+        mode: ``sequential`` or ``single``.
+        seed: of Python's, numpy's and torch's global generators.
+    """
+
+    records: Sequence[Record]
+    known_facts: Sequence[KnownFact]
+    warm_up: Sequence[Record]
+    mode: str
+    seed: int
+
+    @property
+    def queries(self) -> frozenset[str]:
+        """Edit prompts of the run: as neighbourhood prompt or known fact they would be changed on purpose."""
+        return frozenset(record.query for record in self.records)
+
+    @property
+    def untouched_facts(self) -> list[KnownFact]:
+        """The known facts without those the run edits."""
+        return [fact for fact in self.known_facts if fact.prompt not in self.queries]
+
+
+class BaseWeights:
+    """A copy of a model's weights and of its answer to a probe, to start every cell from the same model."""
+
+    def __init__(self, model: Any, tok: Any) -> None:
+        self._saved = {name: value.detach().to("cpu", copy=True) for name, value in _tensors(model)}
+        self._trainable = {name: value.requires_grad for name, value in model.named_parameters()}
+        self._probe = tok("The town of", return_tensors="pt").input_ids.to(next(model.parameters()).device)
+        self._answer = self._ask(model)
+
+    def restore(self, model: Any) -> None:
+        """Write the saved weights back.
+
+        Raises:
+            KgtError: the model is not what it was: another set of tensors, or hooks that change its answers.
+        """
+        with torch.no_grad():
+            for name, value in _tensors(model):
+                if name in self._saved and self._saved[name].shape == value.shape:
+                    value.copy_(self._saved[name])
+        for name, value in model.named_parameters():
+            value.requires_grad_(self._trainable.get(name, False))
+            value.grad = None
+        model.eval()
+        changed = self.difference(model)
+        if changed:
+            raise KgtError(f"the base model cannot be brought back: {changed}")
+
+    def difference(self, model: Any) -> str | None:
+        """What is not bit for bit as it was; None where everything is."""
+        found = dict(_tensors(model))
+        for name in found.keys() ^ self._saved.keys():
+            return f"{name} was {'added' if name in found else 'removed'}"
+        for name, value in found.items():
+            if not _same_bits(value.detach().cpu(), self._saved[name]):
+                return f"{name} differs"
+        return None if _same_bits(self._ask(model), self._answer) else "the weights are the same, its answers are not"
+
+    @torch.no_grad()
+    def _ask(self, model: Any) -> Tensor:
+        logits: Tensor = model(self._probe).logits
+        return logits.cpu()
+
+
+def _tensors(model: Any) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _same_bits(left: Tensor, right: Tensor) -> bool:
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    return torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
+
+
+def run_cell(
+    editor: Editor,
+    name: str,
+    model: Any,
+    tok: Any,
+    plan: CellPlan,
+    base: BaseWeights,
+    on_case: Callable[[CaseResult], None],
+    advance: Advance,
+) -> CellResult:
+    """Edit and evaluate; the model is left as the editor leaves it, see :meth:`BaseWeights.restore`.
+
+    Sequential: every record is edited once, in order, and all are evaluated after the last edit. Single: edit,
+    evaluate, undo, for one record after the other. A record whose edit raises a ``KgtError`` is evaluated on the model
+    as it is and counted as failed.
+
+    Args:
+        name: the row's name, which may carry a preset.
+        on_case: called once a record, as soon as it is measured; on an early end also for records that were edited
+            but not yet evaluated.
+        advance: progress, ``(stage, done, total)``.
+
+    Raises:
+        KgtError: the editor cannot undo its edits.
+    """
+    _seed_everything(plan.seed)
+    tidy(_device(model))
+    _warm_up(editor, model, tok, plan.warm_up)
+    _check_undone(name, model, base)
+    cell = CellResult(name, plan.seed)
+
+    def finish(case: CaseResult) -> None:
+        cell.cases.append(case)
+        on_case(case)
+
+    _seed_everything(plan.seed)
+    if plan.mode == "sequential":
+        _sequential(editor, model, tok, plan, cell, finish, advance)
+    else:
+        _single(editor, model, tok, plan, cell, finish, advance)
+        _check_undone(name, model, base)
+    return cell
+
+
+def _sequential(
+    editor: Editor,
+    model: Any,
+    tok: Any,
+    plan: CellPlan,
+    cell: CellResult,
+    finish: Callable[[CaseResult], None],
+    advance: Advance,
+) -> None:
+    edits: list[tuple[float | None, str | None]] = []
+    total = len(plan.records)
+    try:
+        for record in plan.records:
+            done, failure = _edit(editor, model, tok, record, undo=False)
+            if done:
+                model = done.value[0]
+                cell.peak_memory_bytes = max(cell.peak_memory_bytes, done.peak_bytes)
+            edits.append((done.seconds if done else None, failure))
+            advance("editing", len(edits), total)
+        score = scorer(model, tok)
+        for start in range(0, total, CASES_A_BATCH):
+            chunk = plan.records[start : start + CASES_A_BATCH]
+            for offset, scores in enumerate(evaluate(score, chunk, plan.queries)):
+                finish(CaseResult(chunk[offset].case_id, start + offset, *edits[start + offset], scores))
+            advance("evaluating", len(cell.cases), total)
+        cell.recalled = recall(score, plan.untouched_facts)
+    finally:
+        for position in range(len(cell.cases), len(edits)):
+            finish(CaseResult(plan.records[position].case_id, position, *edits[position], None))
+
+
+def _single(
+    editor: Editor,
+    model: Any,
+    tok: Any,
+    plan: CellPlan,
+    cell: CellResult,
+    finish: Callable[[CaseResult], None],
+    advance: Advance,
+) -> None:
+    facts = cycle(plan.untouched_facts)
+    for position, record in enumerate(plan.records):
+        done, failure = _edit(editor, model, tok, record)
+        edited = done.value[0] if done else model
+        score = scorer(edited, tok)
+        (scores,) = evaluate(score, [record], plan.queries)
+        # All facts after every edit would cost more than the edits; the next few in turn estimate the same mean.
+        hits = recall(score, list(islice(facts, FACTS_AFTER_EACH_EDIT)))
+        cell.recalled += hits
+        if done:
+            cell.peak_memory_bytes = max(cell.peak_memory_bytes, done.peak_bytes)
+            restore_model(edited, done.value[1])
+        seconds = done.seconds if done else None
+        finish(CaseResult(record.case_id, position, seconds, failure, scores, tuple(hits)))
+        advance("editing and evaluating", position + 1, len(plan.records))
+
+
+def _edit(
+    editor: Editor, model: Any, tok: Any, record: Record, undo: bool = True
+) -> tuple[Measured[tuple[Any, Restore]] | None, str | None]:
+    request = record.request()
+    try:
+        return measure(lambda: editor.apply(model, tok, [request], return_orig_weights=undo), _device(model)), None
+    except KgtError as error:
+        return None, str(error)
+
+
+def _warm_up(editor: Editor, model: Any, tok: Any, records: Sequence[Record]) -> None:
+    for record in records[:WARM_UP_EDITS]:
+        done, _ = _edit(editor, model, tok, record)
+        if done:
+            restore_model(*done.value)
+
+
+def _check_undone(name: str, model: Any, base: BaseWeights) -> None:
+    changed = base.difference(model)
+    if changed:
+        raise KgtError(f"editor '{name}' did not undo its own edit: {changed}")
+
+
+def _device(model: Any) -> torch.device:
+    device: torch.device = next(model.parameters()).device
+    return device
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@torch.no_grad()
+def plain_inference(model: Any, tok: Any, records: Sequence[Record]) -> tuple[float, int]:
+    """Median seconds of one forward pass on an edit prompt, and the peak memory of such passes in bytes."""
+    tidy(_device(model))
+    prompts = [record.query for record in records[:FORWARD_PROMPTS]]
+    batches = [tok(prompt, return_tensors="pt").to(_device(model)) for prompt in prompts]
+    for batch in batches[:WARM_UP_EDITS]:
+        model(**batch)
+    passes = [measure(partial(model, **batch), _device(model)) for batch in batches]
+    return float(np.median([one.seconds for one in passes])), max(one.peak_bytes for one in passes)
