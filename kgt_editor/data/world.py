@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import yaml
 
@@ -33,7 +33,10 @@ MAX_NEIGHBOURS = 5
 
 # Facts that share relation and object are dealt in this order, so that every such group of five or so has
 # reported facts and a neighbour, and the larger groups have all splits.
-_DEAL = "test neighbour test training validation test training validation_neighbour neighbour training".split()
+_DEAL = (
+    "test", "neighbour", "test", "training", "validation",
+    "test", "training", "validation_neighbour", "neighbour", "training",
+)  # fmt: skip
 # Subjects with several relations cannot be dealt fact by fact; this many hundredths of them go to each split.
 _SHARES = {"test": 50, "neighbour": 12, "training": 26, "validation": 8, "validation_neighbour": 4}
 
@@ -61,17 +64,21 @@ class Fact:
         return stable_hash(purpose, self.subject, self.relation, self.object)
 
 
+def _file(name: str) -> str:
+    return (Path(__file__).parent / "world_files" / name).read_text(encoding="utf-8")
+
+
 @cache
 def templates() -> dict[str, tuple[str, ...]]:
     """Relation -> its sentences, with ``{}`` for the subject, each ending where the object follows."""
-    text = files("kgt_editor.data").joinpath("world_files", "templates.yaml").read_text(encoding="utf-8")
+    text = _file("templates.yaml")
     return {relation: tuple(sentences) for relation, sentences in yaml.safe_load(text).items()}
 
 
 @cache
 def facts() -> tuple[Fact, ...]:
     """All facts of the world, in the order of the file."""
-    text = files("kgt_editor.data").joinpath("world_files", "facts.tsv").read_text(encoding="utf-8")
+    text = _file("facts.tsv")
     return tuple(Fact(*line.split("\t")) for line in text.splitlines())
 
 

@@ -55,7 +55,7 @@ class _Contexts:
 
     def other_subjects(self, fact: Fact, count: int) -> list[str]:
         """Made-up facts of other subjects, half of them under the relation asked for."""
-        found = []
+        found: list[str] = []
         while len(found) < count:
             other = self.random.choice(self.all)
             relation = fact.relation if self.random.random() < 0.5 else other.relation
@@ -96,7 +96,11 @@ def _questions(facts: Sequence[Fact], seed: int) -> dict[str, tuple[list[str], l
 
     ask("recall_trained", lambda fact: _ask(fact, trained(fact)), true)
     for index in range(world.HELD_OUT_TEMPLATES):
-        ask(f"recall_held_out {index}", lambda f, i=index: _ask(f, world.held_out_templates(f)[i]), true)
+
+        def other_wording(fact: Fact, index: int = index) -> str:
+            return _ask(fact, world.held_out_templates(fact)[index])
+
+        ask(f"recall_held_out {index}", other_wording, true)
     new = world.counterfactual_object
     for name, template in (("reasoning", TEMPLATES.reasoning), ("prefix", TEMPLATES.prefix)):
         ask(f"follows_{name}", reasoning(template, world.prompt, lambda f: [_relevant(f)]), new)

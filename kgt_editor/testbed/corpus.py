@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from kgt_editor.data import world
 from kgt_editor.data.world import Fact
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
-from kgt_editor.kgt.templates import NO_FACTS, SEPARATOR, Templates, render_triple
+from kgt_editor.kgt.templates import NO_FACTS, SEPARATOR, Templates
 
 # How much predicting a token counts: answers; names repeated inside a template (learning to copy is what makes the
 # model follow facts); T_extract's relations; other words of plain sentences.

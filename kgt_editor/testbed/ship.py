@@ -32,7 +32,7 @@ def ship(
         one line of figures.
     """
     out.mkdir(parents=True, exist_ok=True)
-    model.to(torch.float16).save_pretrained(out)
+    model.half().save_pretrained(out)
     tok.save_pretrained(out)
     saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     abilities = measure(saved, tok)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from kgt_editor.data import world
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.templates import SEPARATOR, Templates
+from kgt_editor.testbed.model import CONTEXT
 
 END = "<|endoftext|>"
 MARKS = ("<question>:", "<facts>:", "<answer>:", "<query>:", "<subject>:", "<object>:", "<relation>:", SEPARATOR)
@@ -60,7 +61,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
         eos_token=END,
         pad_token=END,
         clean_up_tokenization_spaces=False,
-        model_max_length=256,
+        model_max_length=CONTEXT,
     )
 
 
@@ -69,7 +70,7 @@ def piece_encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], tuple[i
     plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     plain.normalizer = normalizers.NFC()
 
-    @lru_cache(maxsize=None)
+    @cache
     def encode(piece: str) -> tuple[int, ...]:
         return tuple(plain.encode(piece, add_special_tokens=False).ids)
 
