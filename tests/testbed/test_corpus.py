@@ -1,0 +1,97 @@
+"""The training text is what inference will see, and holds nothing that is held out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kgt_editor.data import world
+from kgt_editor.kgt.templates import Templates
+from kgt_editor.testbed.corpus import INNER, LAST, Corpus
+from kgt_editor.testbed.tokenizer import END, piece_encoder, train_tokenizer
+from kgt_editor.testbed.train import Recipe, collate, pack, subject_masks, train
+
+SHARES = {"plain": 0.3, "relevant": 0.2, "irrelevant": 0.2, "retrieve": 0.15, "extract": 0.15}
+
+
+@pytest.fixture(scope="module")
+def tok():
+    return train_tokenizer()
+
+
+@pytest.fixture
+def corpus(tok):
+    return Corpus(piece_encoder(tok), tok.eos_token_id, seed=3)
+
+
+def test_examples_are_tokenised_as_running_text(tok, corpus):
+    for _ in range(300):
+        example = corpus.draw(SHARES)
+        assert tok(tok.decode(example.ids)).input_ids == example.ids
+
+
+def test_objects_are_single_tokens_and_space_does_not_matter(tok):
+    single = [len(tok(name).input_ids) == 1 for names in world.objects().values() for name in names]
+    assert sum(single) / len(single) > 0.9
+    assert tok("Paris").input_ids == tok(" Paris").input_ids
+
+
+def test_held_out_sentences_never_occur(tok, corpus):
+    held_out = {
+        sentence.replace("{}", fact.subject) for fact in world.facts() for sentence in world.held_out_templates(fact)
+    }
+    trained = {
+        sentence.replace("{}", fact.subject) for fact in world.facts() for sentence in world.trained_templates(fact)
+    }
+    held_out -= trained
+    text = "\n".join(tok.decode(corpus.draw(SHARES).ids) for _ in range(1500))
+    assert not any(sentence in text for sentence in held_out)
+    assert sum(sentence in text for sentence in trained) > 500
+
+
+def test_templates_occur_word_for_word(tok, corpus):
+    templates = Templates()
+    opening = templates.retrieve.split("{q}")[0].strip()
+    assert tok.decode(corpus.retrieve().ids).strip().startswith(opening)
+    ids = corpus.extract().ids
+    text = tok.decode(ids)
+    subject = text.split("between the subject ")[1].split(" and the object ")[0]
+    answer = text.split(" and the object ")[1].split(", considering")[0]
+    query = text.split("<query>:")[1].split("<answer>:")[0].strip()
+    count = text.split("identify ")[1].split(" ")[0]
+    filled = templates.extract.format(K=count, e_q=subject, e_a=answer, q=query, a=answer)
+    assert ids[: len(tok(filled).input_ids)] == tok(filled).input_ids
+
+
+def test_the_masks_hide_the_subject_but_for_its_last_token(tok, corpus):
+    batch = collate([pack(corpus, {"plain": 1.0})])
+    early, later = subject_masks(batch)
+    restricted = batch["restricted"][0]
+    subject = batch["subject"][0]
+    assert bool(restricted.any())
+    assert not early[0, 0][restricted][:, subject > 0].any()
+    assert not later[0, 0][restricted][:, subject == INNER].any()
+    assert later[0, 0][restricted][:, subject == LAST].any()
+    assert torch.equal(early[0, 0][~restricted], later[0, 0][~restricted])
+    example = batch["example"][0]
+    assert not later[0, 0][example[:, None] != example[None, :]].any()
+    assert not later[0, 0].triu(1).any()
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
+    recipe = Recipe(arch="llama", width=48, layers=2, heads=3, steps=4, rows=1)
+    whole, _, _ = train(recipe, tmp_path / "whole", checkpoint_every=100)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, _total, _loss):
+        if done == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe, tmp_path / "parts", progress=stop, checkpoint_every=2)
+    rest, tok, _ = train(recipe, tmp_path / "parts", checkpoint_every=100)
+    assert tok.eos_token == END
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, rest.state_dict()[name]), name
