@@ -1,0 +1,127 @@
+"""The user's overlay against plain sets, and its journal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kgt_editor.errors import UsageError
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
+from kgt_editor.graph.triple import Triple
+
+MEAT, VEGETABLES = Triple("dog", "likes", "meat"), Triple("dog", "likes", "vegetables")
+
+TRIPLES = st.builds(Triple, st.sampled_from("ab"), st.sampled_from("rs"), st.sampled_from("xyz"))
+EDITS = st.lists(st.tuples(st.lists(TRIPLES, max_size=3), st.lists(TRIPLES, max_size=3)), max_size=12)
+
+
+def content(graph: PersonalGraph | MemoryGraph) -> set[Triple]:
+    return {triple for head in graph.heads() for triple in graph.triples_from(head)}
+
+
+def check(graph: PersonalGraph, expected: set[Triple]) -> None:
+    assert content(graph) == expected
+    assert len(graph) == len(expected)
+    assert {triple for triple in expected if triple in graph} == expected
+    assert set(graph.heads()) == {triple.head for triple in expected}
+    assert set(graph.added) == expected - content(graph.base)  # type: ignore[arg-type]
+    assert set(graph.removed) == content(graph.base) - expected  # type: ignore[arg-type]
+    own = {triple.relation for triple in expected - content(graph.base)}  # type: ignore[arg-type]
+    assert set(graph.relations()) == own | set(graph.base.relations())
+    for head in "ab":
+        listed = graph.triples_from(head)
+        assert len(listed) == len(set(listed))
+        assert (graph.head_index.exact(head) == head) == any(z.head == head for z in graph.added)
+
+
+@given(base=st.sets(TRIPLES), edits=EDITS)
+def test_overlay_is_union_and_difference_of_sets(
+    base: set[Triple], edits: list[tuple[list[Triple], list[Triple]]]
+) -> None:
+    store = MemoryGraph(sorted(base))
+    graph, expected = PersonalGraph(store), set(base)
+    for added, removed in edits:
+        entry = graph.commit("q", "a", added, removed)
+        after = (expected | set(added)) - set(removed)
+        assert set(entry.added) == after - expected
+        assert set(entry.removed) == expected - after
+        expected = after
+        check(graph, expected)
+    assert content(store) == base
+
+
+@given(base=st.sets(TRIPLES), edits=EDITS, data=st.data())
+def test_undoing_everything_in_any_order_gives_the_base(
+    base: set[Triple], edits: list[tuple[list[Triple], list[Triple]]], data: st.DataObject
+) -> None:
+    graph = PersonalGraph(MemoryGraph(sorted(base)))
+    numbers = [graph.commit("q", "a", added, removed).number for added, removed in edits]
+    for number in data.draw(st.permutations(numbers)):
+        graph.undo(number)
+    check(graph, base)
+    assert graph.journal == []
+
+
+@given(base=st.sets(TRIPLES), edits=EDITS)
+def test_undoing_backwards_passes_the_same_states(
+    base: set[Triple], edits: list[tuple[list[Triple], list[Triple]]]
+) -> None:
+    graph = PersonalGraph(MemoryGraph(sorted(base)))
+    states = [set(base)]
+    for added, removed in edits:
+        graph.commit("q", "a", added, removed)
+        states.append(content(graph))
+    for expected in reversed(states[:-1]):
+        graph.undo()
+        check(graph, expected)
+
+
+def test_every_triple_is_explained_by_the_feedback_it_came_from() -> None:
+    graph = PersonalGraph(MemoryGraph([MEAT]))
+    assert graph.explain(MEAT) is None
+    entry = graph.commit("What does the dog eat?", "vegetables", [VEGETABLES], [MEAT])
+    assert graph.explain(VEGETABLES) == entry
+    assert graph.explain(MEAT) == entry
+    assert (entry.query, entry.answer) == ("What does the dog eat?", "vegetables")
+    assert graph.journal == [entry]
+
+
+def test_undoing_an_earlier_edit_leaves_the_later_one_in_force() -> None:
+    graph = PersonalGraph(MemoryGraph([MEAT]))
+    first = graph.commit("q", "vegetables", [VEGETABLES], [MEAT])
+    second = graph.commit("q", "fish", [Triple("dog", "likes", "fish")], [VEGETABLES])
+    graph.undo(first.number)
+    assert content(graph) == {MEAT, Triple("dog", "likes", "fish")}
+    graph.undo(second.number)
+    assert content(graph) == {MEAT}
+
+
+def test_single_adds_and_removes_are_edits_too() -> None:
+    graph = PersonalGraph(MemoryGraph([MEAT]))
+    graph.add(VEGETABLES)
+    graph.remove(MEAT)
+    assert content(graph) == {VEGETABLES}
+    assert [entry.number for entry in graph.journal] == [1, 2]
+    assert "vegetables" not in graph
+
+
+@pytest.mark.parametrize("number", [None, 7])
+def test_an_edit_that_is_not_there_cannot_be_undone(number: int | None) -> None:
+    with pytest.raises(UsageError, match="journal holds no such edit"):
+        PersonalGraph(MemoryGraph()).undo(number)
+
+
+def test_a_copy_goes_its_own_way_and_users_do_not_see_each_other() -> None:
+    store = MemoryGraph([MEAT])
+    mine, yours = PersonalGraph(store), PersonalGraph(store)
+    mine.commit("q", "vegetables", [VEGETABLES], [MEAT])
+    twin = mine.copy()
+    twin.undo()
+    twin.add(Triple("Rex", "is", "dog"))
+    assert content(mine) == {VEGETABLES}
+    assert content(twin) == {MEAT, Triple("Rex", "is", "dog")}
+    assert content(yours) == {MEAT}
+    assert mine.link("My Rex barks") is None
+    assert twin.link("My Rex barks") == "Rex"
