@@ -65,4 +65,6 @@ class Templates:
                 need = ", ".join(f"{{{name}}}" for name in sorted(_PLACEHOLDERS[field.name]))
                 raise UsageError(f"template '{field.name}' must hold exactly the placeholders {need}: {text!r}")
         if not self.prefix.endswith("{q}"):
-            raise UsageError(f"template 'prefix' must end with {{q}}, where the caller's own text stands: {self.prefix!r}")
+            raise UsageError(
+                f"template 'prefix' must end with {{q}}, where the caller's own text stands: {self.prefix!r}"
+            )

@@ -1,0 +1,72 @@
+"""The settings of KGT."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from kgt_editor.config import HParams
+from kgt_editor.errors import UsageError
+from kgt_editor.kgt.templates import Templates
+
+
+class KGTHyperParams(HParams):
+    """Settings of Knowledge Graph Tuning (Sun, Du and Chen, arXiv 2405.19686).
+
+    Attributes:
+        optimizer: ``greedy`` (ours: the one add or remove that raises P(a|q), eq. 1, most, again and again) or
+            ``algorithm1`` (the paper's, as printed).
+        stop: when an edit is done: the ``loss`` is low enough, the model's ``answer`` is right, or ``both``.
+        epsilon: the paper's loss threshold on eq. 7, in nats (``algorithm1``).
+        answer_epsilon: threshold on -log P(a|q), eq. 1, in nats (``greedy``).
+        K: how many relations, hence triples, H(q, a, K) has.
+        relation_source: who names them: the LM writes them (``generate``, the paper), the LM ranks a closed vocabulary
+            (``rank``), or the user does (``user``: the request's ``relations`` or ``relation_id``).
+        inference: P(a|q) is read with the most probable triple (``top1``) or summed over all (``marginal``, eq. 1).
+        retrieval_min: a triple whose relation is less probable than this under T_retrieve is not used for a query;
+            0 uses every triple of the entity, as the paper does.
+        probability_floor: least P(z|q) in eq. 7; the paper's loss is infinite while a triple of H is not in the graph.
+        min_gain: least rise of P(a|q) for which ``greedy`` touches the graph.
+        max_candidates: most triples of one entity that are looked at: the user's own and the base's first ones.
+        graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file of
+            head<TAB>relation<TAB>tail[<TAB>weight] lines.
+        templates: replacements for single prompts of :class:`~kgt_editor.kgt.templates.Templates`.
+    """
+
+    IGNORED_KEYS: ClassVar[frozenset[str]] = frozenset({"batch_size", "results_dir", "fp16", "archive", "stats_dir"})
+
+    alg_name: Literal["KGT"] = "KGT"
+    optimizer: Literal["greedy", "algorithm1"] = "greedy"
+    stop: Literal["loss", "answer", "both"] = "both"
+    epsilon: float = Field(default=0.1, ge=0)
+    answer_epsilon: float = Field(default=0.5, ge=0)
+    K: int = Field(default=1, ge=1, le=64)
+    relation_source: Literal["generate", "rank", "user"] = "rank"
+    inference: Literal["top1", "marginal"] = "top1"
+    retrieval_min: float = Field(default=0.05, ge=0, lt=1)
+    probability_floor: float = Field(default=1e-9, gt=0, lt=1)
+    min_gain: float = Field(default=0.02, gt=0, lt=1)
+    max_candidates: int = Field(default=64, ge=1)
+    graph: str = Field(default="none", min_length=1)
+    templates: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_templates(self) -> KGTHyperParams:
+        try:
+            self.prompts()
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def prompts(self) -> Templates:
+        """The four prompts.
+
+        Raises:
+            UsageError: ``templates`` names none of them, or lacks a placeholder.
+        """
+        unknown = sorted(set(self.templates) - set(Templates.__dataclass_fields__))
+        if unknown:
+            raise UsageError(f"unknown template '{unknown[0]}'; known: {', '.join(Templates.__dataclass_fields__)}")
+        values: dict[str, Any] = dict(self.templates)
+        return Templates(**values)

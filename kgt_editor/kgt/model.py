@@ -1,0 +1,291 @@
+"""The KG-enhanced language model f_{theta,G}, which reads its user's facts (paper, sections 3 and 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
+from kgt_editor.graph.personal import Edit, PersonalGraph
+from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt import objective, scoring
+from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.templates import render_triple
+from kgt_editor.lm.scoring import TargetScore, score_targets
+from kgt_editor.lm.tokens import continuation_ids_batch, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A triple that bears on a query.
+
+    Attributes:
+        triple: what the graph says.
+        relevance: P_theta(r | T_retrieve(q)), what the retrieval guard looks at.
+        probability: P(z|q), eq. 5, over the triples that pass the guard.
+        feedback: the edit it came from; None for a fact of the base graph.
+    """
+
+    triple: Triple
+    relevance: float
+    probability: float
+    feedback: Edit | None
+
+
+class KGEnhancedLM(nn.Module):
+    """A causal language model with one user's graph.
+
+    A query is linked to an entity of the graph; the entity's triples are weighed by T_retrieve (eq. 5) and read by
+    T_reasoning. A query without an entity, or whose entity has no triple that passes the guard ``retrieval_min``, is
+    answered by the language model as if there were no graph. The weights are shared with ``lm``, never copied.
+
+    Args:
+        lm: any causal LM of transformers whose attention takes a mask.
+        tok: its tokenizer.
+        graph: the user's graph; edits change it.
+        hparams: the settings.
+
+    Raises:
+        UnsupportedModelError: the attention of ``lm`` takes no mask.
+    """
+
+    def __init__(self, lm: nn.Module, tok: Any, graph: PersonalGraph, hparams: KGTHyperParams) -> None:
+        super().__init__()
+        ok, reason = scoring.check_model(lm)
+        if not ok:
+            raise UnsupportedModelError(reason)
+        self.lm = lm
+        self.tok = tok
+        self.graph = graph
+        self.hparams = hparams
+        self.templates = hparams.prompts()
+        self.train(lm.training)
+
+    @property
+    def config(self) -> Any:
+        """The language model's configuration."""
+        return self.lm.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the language model takes its input."""
+        found: Any = self.lm.device
+        return torch.device(found)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The language model's number format."""
+        found: torch.dtype = next(self.lm.parameters()).dtype
+        return found
+
+    @property
+    def name_or_path(self) -> str:
+        """The language model's name."""
+        return str(self.lm.name_or_path)
+
+    def with_graph(self, graph: PersonalGraph) -> KGEnhancedLM:
+        """The same language model, the very same weights, with another graph."""
+        return KGEnhancedLM(self.lm, self.tok, graph, self.hparams)
+
+    # Which facts a query is answered with
+
+    def candidates(self, head: str) -> list[Triple]:
+        """At most ``max_candidates`` of the triples that start at ``head``: the user's, then the base's first ones."""
+        listed = self.graph.triples_from(head)
+        surplus = len(listed) - self.hparams.max_candidates
+        if surplus <= 0:
+            return listed
+        own = [triple for triple in listed if triple not in self.graph.base]
+        base = [triple for triple in listed if triple in self.graph.base]
+        return base[: max(0, len(base) - surplus)] + own[-self.hparams.max_candidates :]
+
+    def retrieval_pairs(self, query: str, head: str, relations: Sequence[str]) -> list[scoring.Pair]:
+        """Token ids of T_retrieve(query) and of each relation after it."""
+        return scoring.encode_continuations(self.tok, self.templates.retrieve.format(q=query, e_q=head), relations)
+
+    def reasoning_prompt(self, query: str, triple: Triple) -> str:
+        """T_reasoning for one triple."""
+        facts = render_triple(triple.head, triple.relation, triple.tail)
+        return self.templates.reasoning.format(q=query, z=facts)
+
+    def facts(self, prompts: Sequence[str]) -> list[list[Fact]]:
+        """For each prompt the triples it is answered with, the most probable first; none where the plain LM answers."""
+        queries = [prompt.strip() for prompt in prompts]
+        asked: dict[str, list[Triple]] = {}
+        for query in dict.fromkeys(queries):
+            head = self.graph.link(query)
+            triples = self.candidates(head) if head is not None else []
+            if triples:
+                asked[query] = triples
+        relations = {query: list(dict.fromkeys(z.relation for z in triples)) for query, triples in asked.items()}
+        pairs = [
+            pair
+            for query, names in relations.items()
+            for pair in self.retrieval_pairs(query, asked[query][0].head, names)
+        ]
+        scores = iter(scoring.score_continuations(self.lm, pairs))
+        found: dict[str, list[Fact]] = {}
+        for query, triples in asked.items():
+            known = {relation: next(scores).log_prob for relation in relations[query]}
+            found[query] = self._weigh(triples, known)
+        return [found.get(query, []) for query in queries]
+
+    def _weigh(self, triples: Sequence[Triple], retrieval: dict[str, float]) -> list[Fact]:
+        scored = [objective.ScoredTriple(z, retrieval[z.relation], 0.0, False) for z in triples]
+        read = objective.usable(scored, self.hparams.retrieval_min)
+        weights = torch.tensor(objective.retrieval_log_probs(read)).exp().tolist()
+        facts = [
+            Fact(s.triple, float(torch.tensor(s.retrieval).exp()), weight, self._origin(s.triple))
+            for s, weight in zip(read, weights, strict=True)
+        ]
+        # Of equally probable triples the latest one stands first, as in objective.most_probable.
+        facts.reverse()
+        return sorted(facts, key=lambda fact: -fact.probability)
+
+    def _origin(self, triple: Triple) -> Edit | None:
+        edit = self.graph.explain(triple)
+        return edit if edit is not None and triple in edit.added else None
+
+    def explain(self, prompt: str) -> list[Fact]:
+        """The facts that ``prompt`` is answered with and the feedback each came from, the most probable first."""
+        return self.facts([prompt])[0]
+
+    # How it answers
+
+    def score_targets(self, prompts: Sequence[str], targets: Sequence[str], batch_size: int = 64) -> list[TargetScore]:
+        """Score ``targets[i]`` as this model's answer to ``prompts[i]``, entity linked in the prompt alone.
+
+        ``batch_size`` is used for the prompts that the plain language model answers.
+
+        Raises:
+            UsageError: lists of unequal length, or an empty prompt or target.
+            KgtError: a prompt with its facts is longer than the model's context.
+            NumericalError: the model gives NaN.
+        """
+        if len(prompts) != len(targets):
+            raise UsageError(f"{len(prompts)} prompts but {len(targets)} targets")
+        for prompt, target in zip(prompts, targets, strict=True):
+            if not prompt.strip() or not target.strip():
+                raise UsageError(f"cannot score {target!r} as the answer to {prompt!r}: both need text")
+        facts = self.facts(prompts)
+        scores: dict[int, TargetScore] = {}
+        plain = [index for index, listed in enumerate(facts) if not listed]
+        found = score_targets(
+            self.lm, self.tok, [prompts[i] for i in plain], [targets[i] for i in plain], batch_size=batch_size
+        )
+        scores.update(zip(plain, found, strict=True))
+        enhanced = [index for index, listed in enumerate(facts) if listed]
+        if self.hparams.inference == "top1":
+            pairs = self._reasoning_pairs((prompts[i], facts[i][0].triple, targets[i]) for i in enhanced)
+            scores.update(zip(enhanced, scoring.score_continuations(self.lm, pairs), strict=True))
+        else:
+            for index in enhanced:
+                scores[index] = self._marginal(prompts[index], targets[index], facts[index])
+        return [scores[index] for index in range(len(facts))]
+
+    def _reasoning_pairs(self, asked: Iterable[tuple[str, Triple, str]]) -> list[scoring.Pair]:
+        listed = list(asked)
+        contexts = [self.reasoning_prompt(prompt.strip(), triple) for prompt, triple, _ in listed]
+        return continuation_ids_batch(self.tok, contexts, [target for _, _, target in listed])
+
+    def _marginal(self, prompt: str, target: str, facts: Sequence[Fact]) -> TargetScore:
+        """Eq. 1, and whether its greedy continuation is ``target``."""
+        pairs = self._reasoning_pairs((prompt, fact.triple, target) for fact in facts)
+        tokens = pairs[0][1]
+        if any(continuation != tokens for _, continuation in pairs):
+            raise KgtError(f"{target!r} is tokenised differently behind different facts; use inference: top1")
+        joint = torch.tensor([fact.probability for fact in facts], device=self.device).log()
+        per_triple = scoring.continuation_log_probs(self.lm, pairs)
+        greedy = True
+        for place, token in enumerate(tokens):
+            step = torch.stack([log_probs[place] for log_probs in per_triple])  # (triples, vocabulary)
+            greedy &= int((joint[:, None] + step).logsumexp(0).argmax()) == token
+            joint = joint + step[:, token]
+        return TargetScore(float(joint.logsumexp(0)), len(tokens), bool(greedy))
+
+    @torch.no_grad()
+    def answer(self, prompt: str, max_new_tokens: int = 16) -> str:
+        """The greedy answer: up to the end of the text or of the line, ``max_new_tokens`` at most."""
+        facts = self.facts([prompt])[0]
+        if self.hparams.inference == "top1":
+            facts = facts[:1]
+        contexts = [self.reasoning_prompt(prompt.strip(), fact.triple) for fact in facts] or [prompt.rstrip()]
+        if len(contexts) == 1:
+            ids = torch.tensor(encode(self.tok, contexts), device=self.device)
+            new = self._decode(ids, torch.ones_like(ids), max_new_tokens=max_new_tokens)[0, ids.shape[1] :].tolist()
+        else:
+            weights = torch.tensor([fact.probability for fact in facts], device=self.device).log()
+            new = self._mixture(encode(self.tok, contexts), weights, max_new_tokens)
+        text: str = self.tok.decode(new, skip_special_tokens=True)
+        return text.strip().split("\n")[0]
+
+    def _mixture(self, contexts: list[list[int]], joint: Tensor, max_new_tokens: int) -> list[int]:
+        """Greedy decoding of eq. 1; each triple weighs P(z|q) times the probability it gave to the text so far."""
+        new: list[int] = []
+        for _ in range(max_new_tokens):
+            # The continuation's last token is only a place holder: its distribution is what is asked for.
+            rows = scoring.continuation_log_probs(self.lm, [(context + new, [0]) for context in contexts])
+            step = torch.cat(rows)
+            token = int((joint[:, None] + step).logsumexp(0).argmax())
+            if token == self.tok.eos_token_id:
+                break
+            new.append(token)
+            joint = joint + step[:, token]
+        return new
+
+    def _decode(self, ids: Tensor, mask: Tensor, **kwargs: Any) -> Tensor:
+        kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id, **kwargs}
+        out: Tensor = self.lm.generate(input_ids=ids, attention_mask=mask, **kwargs)  # type: ignore[operator]
+        return out
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Continue each prompt with its facts in mind.
+
+        Args:
+            input_ids: shape (batch, length), padded on either side.
+            attention_mask: same shape; without it every token counts.
+            **kwargs: passed on to the language model's ``generate``.
+
+        Returns:
+            The ids as given, each row followed by its new tokens.
+
+        Raises:
+            KgtError: ``inference`` is ``marginal``, which has no single prompt to continue.
+        """
+        if self.hparams.inference != "top1":
+            raise KgtError("generate reads one triple a query; use answer(prompt), or set inference to top1")
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        prompts = [
+            str(self.tok.decode(row[keep.bool()], skip_special_tokens=True))
+            for row, keep in zip(input_ids, mask, strict=True)
+        ]
+        facts = self.facts(prompts)
+        texts = [
+            self.reasoning_prompt(prompt.strip(), listed[0].triple) if listed else prompt
+            for prompt, listed in zip(prompts, facts, strict=True)
+        ]
+        rows = encode(self.tok, texts)
+        width = max(len(row) for row in rows)
+        ids = torch.full((len(rows), width), self.tok.pad_token_id or 0, device=self.device)
+        seen = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            ids[number, width - len(row) :] = torch.tensor(row, device=self.device)
+            seen[number, width - len(row) :] = 1
+        out = self._decode(ids, seen, **kwargs)
+        return torch.cat([input_ids, out[:, width:].to(input_ids.device)], dim=1)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: a single pass over given tokens has no place for facts.
+
+        Raises:
+            KgtError: always.
+        """
+        raise KgtError(
+            "a KG-enhanced model has no plain forward pass: use score_targets, answer or generate, "
+            "or .lm for the language model without its facts"
+        )

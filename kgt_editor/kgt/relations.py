@@ -1,0 +1,106 @@
+"""H(q, a, K): the K relations between e_q and e_a that an answer may be about (paper, section 4.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.graph.relations import verbalise
+from kgt_editor.kgt import scoring
+from kgt_editor.kgt.templates import SEPARATOR
+from kgt_editor.lm.scoring import max_positions
+from kgt_editor.lm.tokens import encode
+
+MAX_WORDS = 12
+_TOKENS_PER_RELATION = 12
+_SEPARATOR = re.compile(r"<\s*/?\s*sep\s*>")
+
+
+def rank(model: Any, tok: Any, prompt: str, vocabulary: Sequence[str], k: int) -> list[str]:
+    """The ``k`` relations of a closed vocabulary that continue T_extract best, the best first.
+
+    Each is scored together with the first token of the separator behind it: without it 'country' would always beat
+    'country of citizenship', which has it as its beginning.
+
+    Args:
+        prompt: T_extract, filled in.
+        vocabulary: relation phrases.
+    """
+    ended = scoring.encode_continuations(tok, prompt, [f"{relation} {SEPARATOR}" for relation in vocabulary])
+    bare = scoring.encode_continuations(tok, prompt, vocabulary)
+    pairs = [(context, long[: len(short) + 1]) for (context, long), (_, short) in zip(ended, bare, strict=True)]
+    scores = scoring.score_continuations(model, pairs)
+    order = sorted(range(len(vocabulary)), key=lambda index: -scores[index].log_prob)
+    return [vocabulary[index] for index in order[:k]]
+
+
+def generate(model: Any, tok: Any, prompt: str, subject: str, answer: str, k: int) -> list[str]:
+    """The relations that the model writes after T_extract (the paper's form), at most ``k``, possibly none."""
+    ids = torch.tensor(encode(tok, [prompt]), device=model.device)
+    room = (max_positions(model) or 10**9) - ids.shape[1]
+    if room <= 0:
+        raise KgtError(f"the extraction prompt of {ids.shape[1]} tokens fills the model's context: shorten the query")
+    written = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=min(k * _TOKENS_PER_RELATION, room),
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=tok.pad_token_id,
+        stopping_criteria=StoppingCriteriaList([_Written(tok, ids.shape[1], k)]),
+    )
+    text = tok.decode(written[0, ids.shape[1] :], skip_special_tokens=False)
+    if tok.eos_token:
+        text = text.split(tok.eos_token)[0]
+    return parse(text, subject, answer, k)
+
+
+def parse(text: str, subject: str, answer: str, k: int) -> list[str]:
+    """The usable relations in ``r1 <sep> r2 <sep> ...``, at most ``k``.
+
+    Only the first line counts. Left out are relations that are empty or punctuation, repeated (whatever their case),
+    longer than ``MAX_WORDS`` words, or a copy of the subject or the answer; subject and answer written around a
+    relation are cut off it.
+    """
+    found: dict[str, str] = {}
+    for part in _SEPARATOR.split(text.strip().split("\n")[0]):
+        words = " ".join(part.split()).strip(" .,;:\"'")
+        words = re.sub(rf"^{re.escape(subject)}\b\s*|\s*\b{re.escape(answer)}$", "", words, flags=re.IGNORECASE)
+        if re.search(r"\w", words) and len(words.split()) <= MAX_WORDS:
+            relation = verbalise(words)
+            found.setdefault(relation.casefold(), relation)
+    return list(found.values())[:k]
+
+
+def from_user(request: dict[str, Any], k: int) -> list[str]:
+    """The relations that the user names: the request's ``relations``, else its ``relation_id``.
+
+    Raises:
+        UsageError: the request has neither.
+    """
+    named = request.get("relations") or request.get("relation_id")
+    listed = [named] if isinstance(named, str) else list(named or ())
+    relations = list(dict.fromkeys(verbalise(relation) for relation in listed if relation.strip()))
+    if not relations:
+        raise UsageError(
+            f"relation_source 'user' needs the relation, but the request for {request.get('prompt')!r} has neither "
+            "'relations' nor 'relation_id'; name one, or set relation_source to rank or generate"
+        )
+    return relations[:k]
+
+
+class _Written(StoppingCriteria):
+    """Stops when ``k`` separators, or a line, are written."""
+
+    def __init__(self, tok: Any, start: int, k: int) -> None:
+        self._tok, self._start, self._k = tok, start, k
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
+        text = self._tok.decode(input_ids[0, self._start :]).strip()
+        done = "\n" in text or len(_SEPARATOR.findall(text)) >= self._k
+        return torch.tensor([done], device=input_ids.device)  # type: ignore[return-value]

@@ -1,0 +1,180 @@
+"""Log probabilities of many continuations under prompts that share their beginning.
+
+KGT asks the same model about the same query in dozens of variants: every relation after one prompt, every triple
+inside another. The token sequences are merged into a prefix tree, every node of which is run once: a tree is one
+row of tokens with a mask that lets each node see its ancestors alone, and with its depth as position. That is the
+computation of one sequence at a time, rearranged (tests compare the two), so however many continuations there are,
+they cost one forward pass.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
+from kgt_editor.lm.scoring import TargetScore, max_positions
+from kgt_editor.lm.tokens import encode, join
+
+Pair = tuple[list[int], list[int]]
+
+# Attention kernels that take an arbitrary mask.
+_MASKABLE = ("eager", "sdpa")
+# Nodes a row; more do not use a processor better, and the mask grows with their square.
+MAX_NODES = 512
+
+
+def check_model(model: Any) -> tuple[bool, str]:
+    """Whether the model's attention can be masked like a tree, and if not, why."""
+    kernel = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if kernel not in _MASKABLE:
+        return False, (
+            f"KGT needs attention that takes a mask ({' or '.join(_MASKABLE)}), not '{kernel}': "
+            "load the model with attn_implementation='sdpa'"
+        )
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False, f"KGT needs a model that takes position_ids; {type(model).__name__} does not"
+    return True, ""
+
+
+def encode_continuations(tok: Any, prompt: str, continuations: Sequence[str]) -> list[Pair]:
+    """:func:`kgt_editor.lm.tokens.continuation_ids` of many continuations of one prompt.
+
+    Raises:
+        KgtError: the prompt is empty or a continuation adds no token to it.
+    """
+    stem, *wholes = encode(tok, [prompt.rstrip(), *(join(prompt, text) for text in continuations)])
+    for text, whole in zip(continuations, wholes, strict=True):
+        if not stem or not text.strip() or len(whole) <= len(stem):
+            raise KgtError(f"{text!r} has no token of its own after {prompt!r}")
+    return [(whole[: len(stem)], whole[len(stem) :]) for whole in wholes]
+
+
+def score_continuations(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[TargetScore]:
+    """The score of each (context ids, continuation ids) pair.
+
+    Args:
+        model: a causal LM in evaluation mode.
+        pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
+        max_nodes: tokens a forward pass; a pair that has more makes a pass of its own.
+
+    Raises:
+        KgtError: a pair is longer than the model's context.
+        NumericalError: the model gives NaN.
+        UnsupportedModelError: the model's attention takes no mask.
+    """
+    scores: dict[int, TargetScore] = {}
+    for log_probs, members in _run(model, pairs, max_nodes):
+        wanted = torch.tensor([token for index, _ in members for token in pairs[index][1]], device=log_probs.device)
+        rows = torch.tensor([row for _, places in members for row in places], device=log_probs.device)
+        picked = log_probs[rows, wanted].double().cpu()
+        greedy = (log_probs.argmax(-1)[rows] == wanted).cpu()
+        lengths = [len(places) for _, places in members]
+        for (index, places), values, hits in zip(members, picked.split(lengths), greedy.split(lengths), strict=True):
+            scores[index] = TargetScore(float(values.sum()), len(places), bool(hits.all()))
+    return [scores[index] for index in range(len(pairs))]
+
+
+def continuation_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[Tensor]:
+    """Log probabilities of the whole vocabulary at every continuation token, shape (tokens, vocabulary), fp32.
+
+    Raises:
+        As :func:`score_continuations`.
+    """
+    found: dict[int, Tensor] = {}
+    for log_probs, members in _run(model, pairs, max_nodes):
+        for index, places in members:
+            found[index] = log_probs[torch.tensor(places, device=log_probs.device)]
+    return [found[index] for index in range(len(pairs))]
+
+
+class _Tree:
+    """A prefix tree of token sequences, its nodes in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.depths: list[int] = []
+        self._children: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def insert(self, ids: Sequence[int]) -> list[int]:
+        """Add a sequence; returns the nodes it passes."""
+        path = []
+        node = -1
+        for depth, token in enumerate(ids):
+            child = self._children.get((node, token))
+            if child is None:
+                child = len(self.tokens)
+                self._children[node, token] = child
+                self.tokens.append(token)
+                self.parents.append(node)
+                self.depths.append(depth)
+            path.append(child)
+            node = child
+        return path
+
+    def mask(self) -> Tensor:
+        """Whether node i may see node j: j is i or an ancestor; shape (nodes, nodes)."""
+        seen = torch.eye(len(self), dtype=torch.bool).numpy()
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                seen[node] |= seen[parent]
+        return torch.from_numpy(seen)
+
+
+@torch.no_grad()
+def _run(model: Any, pairs: Sequence[Pair], max_nodes: int) -> Iterator[tuple[Tensor, list[tuple[int, list[int]]]]]:
+    """Per forward pass: log probabilities (positions, vocabulary), and for each pair its number and positions."""
+    ok, reason = check_model(model)
+    if not ok:
+        raise UnsupportedModelError(reason)
+    limit = max_positions(model)
+    # Neighbours in sorted order share the longest prefixes.
+    order = sorted(range(len(pairs)), key=lambda index: pairs[index][0] + pairs[index][1])
+    tree = _Tree()
+    paths: list[tuple[int, list[int]]] = []
+    for index in order:
+        context, continuation = pairs[index]
+        # The last token is never run: it predicts nothing that is scored.
+        ids = (context + continuation)[:-1]
+        if limit is not None and len(ids) > limit:
+            raise KgtError(
+                f"a prompt of {len(ids)} tokens does not fit the model's context of {limit}: shorten the query, "
+                "the answer or the facts, or use a model with a longer context"
+            )
+        if len(tree) and len(tree) + len(ids) > max_nodes:
+            yield _forward(model, tree, paths)
+            tree, paths = _Tree(), []
+        paths.append((index, tree.insert(ids)[len(context) - 1 :]))
+    if paths:
+        yield _forward(model, tree, paths)
+
+
+def _forward(model: Any, tree: _Tree, paths: list[tuple[int, list[int]]]) -> tuple[Tensor, list[tuple[int, list[int]]]]:
+    device, dtype = model.device, model.dtype
+    blocked = torch.zeros((len(tree), len(tree)), dtype=dtype)
+    blocked.masked_fill_(~tree.mask(), torch.finfo(dtype).min)
+    asked = sorted({node for _, path in paths for node in path})
+    keep = torch.tensor(asked, device=device)
+    inputs = {
+        "input_ids": torch.tensor([tree.tokens], device=device),
+        "position_ids": torch.tensor([tree.depths], device=device),
+        "attention_mask": blocked[None, None].to(device),
+        "use_cache": False,
+    }
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        logits = model(**inputs, logits_to_keep=keep).logits[0]
+    else:
+        logits = model(**inputs).logits[0][keep]
+    log_probs = logits.float().log_softmax(-1)
+    if torch.isnan(log_probs).any():
+        raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
+    rows = {node: row for row, node in enumerate(asked)}
+    return log_probs, [(index, [rows[node] for node in path]) for index, path in paths]

@@ -1,0 +1,230 @@
+"""Whole edits, with chosen probabilities in the language model's place, and on tiny real models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from kgt_editor.errors import KgtError, NumericalError, UsageError
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
+from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt import scoring
+from kgt_editor.kgt.editor import Feedback, edit, vocabulary
+from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.model import KGEnhancedLM
+from kgt_editor.lm.scoring import TargetScore
+
+LM = tuple[Any, Any]
+QUERY = "Ada Brun was born in the town of"
+BASE = [Triple("Ada Brun", "was born in", "Velmora"), Triple("Ada Brun", "speaks the language", "Quin")]
+
+
+def request(answer: str = "Tarsil", query: str = QUERY, **more: Any) -> dict[str, Any]:
+    return {"prompt": query, "subject": "Ada Brun", "target_new": answer, **more}
+
+
+def enhanced(lm: LM, *base: Triple, **settings: Any) -> KGEnhancedLM:
+    hparams = KGTHyperParams.build(settings, "test")
+    return KGEnhancedLM(*lm, PersonalGraph(MemoryGraph(base)), hparams)
+
+
+def triples(model: KGEnhancedLM) -> set[Triple]:
+    return {z for head in model.graph.heads() for z in model.graph.triples_from(head)}
+
+
+@pytest.fixture
+def sensible(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> LM:
+    """A language model that does as KGT's templates ask, and by itself believes in Velmora."""
+    tok = tiny_gpt2[1]
+
+    def probability(text: str, continuation: str) -> float:
+        wanted = "was born in" if "born" in text or "birthplace" in text else "speaks the language"
+        if "I need information" in text or "<relation>:" in text:
+            relation = continuation.split(" <")[0]
+            return 0.9 if relation == wanted else 0.01
+        if "<facts>:" in text:
+            fact = text.split("<facts>: ")[1].split(" <answer>:")[0]
+            return 0.95 if wanted in fact and fact.endswith(continuation) else 0.02
+        return 0.9 if continuation == "Velmora" else 0.01
+
+    def score(model: Any, pairs: Sequence[scoring.Pair], max_nodes: int = 0) -> list[TargetScore]:
+        found = []
+        for context, continuation in pairs:
+            chance = probability(tok.decode(context), tok.decode(continuation).strip())
+            found.append(TargetScore(math.log(chance), len(continuation), chance > 0.5))
+        return found
+
+    monkeypatch.setattr(scoring, "score_continuations", score)
+    return tiny_gpt2
+
+
+def test_feedback_replaces_the_base_graphs_opposite(sensible: LM) -> None:
+    model = enhanced(sensible, *BASE)
+    outcome = edit(model, request())
+    assert outcome.edit.added == (Triple("Ada Brun", "was born in", "Tarsil"),)
+    assert outcome.edit.removed == (BASE[0],)
+    assert (outcome.edit.query, outcome.edit.answer) == (QUERY, "Tarsil")
+    assert triples(model) == {Triple("Ada Brun", "was born in", "Tarsil"), BASE[1]}
+    assert outcome.solution.done
+    (fact, *_) = model.explain(QUERY)
+    assert fact.feedback == outcome.edit
+
+
+def test_a_restated_answer_changes_nothing(sensible: LM) -> None:
+    model = enhanced(sensible, *BASE)
+    edit(model, request())
+    before = triples(model)
+    again = edit(model, request())
+    assert (again.edit.added, again.edit.removed) == ((), ())
+    assert triples(model) == before
+    assert edit(enhanced(sensible), request("Velmora")).edit.added == ()
+
+
+@pytest.mark.parametrize("query", [QUERY, "The birthplace of Ada Brun is"])
+def test_a_later_answer_wins_and_the_old_triple_goes(sensible: LM, query: str) -> None:
+    model = enhanced(sensible, *BASE)
+    for answer in ("Tarsil", "Quindle", "Tarsil", "Osthaven"):
+        edit(model, request(answer, query))
+        assert triples(model) == {Triple("Ada Brun", "was born in", answer), BASE[1]}
+
+
+def test_other_facts_of_the_user_survive(sensible: LM) -> None:
+    model = enhanced(sensible, *BASE)
+    edit(model, request("Norrish", "The mother tongue of Ada Brun is"))
+    edit(model, request())
+    edit(model, request("Quindle"))
+    assert triples(model) == {
+        Triple("Ada Brun", "speaks the language", "Norrish"),
+        Triple("Ada Brun", "was born in", "Quindle"),
+    }
+
+
+def test_undoing_every_edit_gives_the_base(sensible: LM) -> None:
+    model = enhanced(sensible, *BASE)
+    for answer in ("Tarsil", "Quindle", "Osthaven"):
+        edit(model, request(answer))
+    while model.graph.journal:
+        model.graph.undo()
+    assert triples(model) == set(BASE)
+
+
+def test_another_user_sees_nothing_of_it(sensible: LM) -> None:
+    base = MemoryGraph(BASE)
+    mine, yours = (KGEnhancedLM(*sensible, PersonalGraph(base), KGTHyperParams()) for _ in range(2))
+    edit(mine, request())
+    assert triples(yours) == set(BASE)
+    assert [fact.triple for fact in yours.explain(QUERY)] == [BASE[0]]
+
+
+def test_algorithm1_loses_what_the_default_keeps(sensible: LM) -> None:
+    model = enhanced(sensible, *BASE, optimizer="algorithm1", stop="loss", K=2, epsilon=0.1, retrieval_min=0)
+    edit(model, request())
+    assert BASE[1] not in triples(model)
+    assert len(triples(model)) == 2
+
+
+def test_the_head_is_the_graphs_spelling(sensible: LM) -> None:
+    model = enhanced(sensible, *(Triple("ada brun", z.relation, z.tail) for z in BASE))
+    outcome = edit(model, request())
+    assert outcome.edit.removed == (Triple("ada brun", "was born in", "Velmora"),)
+    assert outcome.edit.added[0].head == "ada brun"
+
+
+def test_the_users_relation_is_taken_as_it_is(sensible: LM) -> None:
+    model = enhanced(sensible, relation_source="user", retrieval_min=0)
+    assert edit(model, request(relation_id="P19")).edit.added == (Triple("Ada Brun", "was born in", "Tarsil"),)
+    with pytest.raises(UsageError, match="needs the relation"):
+        edit(model, request())
+
+
+def test_the_vocabulary_is_the_graphs_and_wikidatas(sensible: LM) -> None:
+    model = enhanced(sensible, Triple("dog", "likes", "meat"))
+    model.graph.add(Triple("Rex", "sleeps in", "the kitchen"))
+    words = vocabulary(model)
+    assert words[:2] == ["likes", "sleeps in"]
+    assert "was born in" in words
+    assert len(words) == len(set(words))
+
+
+def test_rank_takes_two_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kgt_editor.kgt.editor.WIKIDATA_PHRASES", {"P20": "died in"})
+    passes = []
+    tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
+    edit(enhanced(tiny_lm, *BASE), request())
+    assert len(passes) == 2
+    passes.clear()
+    edit(enhanced(tiny_lm, *BASE, relation_source="user"), request(relations=["was born in"]))
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize("source", ["rank", "generate", "user"])
+@pytest.mark.parametrize("optimizer", ["greedy", "algorithm1"])
+def test_real_models_are_edited_and_their_weights_stay(tiny_lm: LM, source: str, optimizer: str) -> None:
+    before = {name: value.clone() for name, value in tiny_lm[0].state_dict().items()}
+    model = enhanced(
+        tiny_lm,
+        *BASE,
+        relation_source=source,
+        optimizer=optimizer,
+        K=3,
+        stop="loss",
+        answer_epsilon=0,
+        epsilon=0,
+        min_gain=1e-9,
+        retrieval_min=0,
+    )
+    outcome = edit(model, request(relation_id="P19"))
+    assert outcome.solution.steps or optimizer == "greedy"
+    assert set(model.graph.triples_from("Ada Brun")) == {z.triple for z in outcome.solution.graph}
+    assert all(torch.equal(value, before[name]) for name, value in tiny_lm[0].state_dict().items())
+
+
+def test_when_the_model_writes_nothing_usable_the_vocabulary_is_ranked(
+    sensible: LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kgt_editor.kgt.relations.generate", lambda *_: [])
+    model = enhanced(sensible, relation_source="generate")
+    assert edit(model, request()).edit.added == (Triple("Ada Brun", "was born in", "Tarsil"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"prompt": "Milo Castrel was born in"}, "subject 'Ada Brun' is not in its prompt 'Milo Castrel was born in'"),
+        ({"target_new": "  "}, "'target_new' must be a text"),
+        ({"target_new": None}, "'target_new' must be a text"),
+        ({"subject": ""}, "'subject' must be a text"),
+        ({"prompt": 3}, "'prompt' must be a text"),
+    ],
+)
+def test_an_incomplete_request_is_refused(tiny_gpt2: LM, given: dict[str, Any], told: str) -> None:
+    model = enhanced(tiny_gpt2, *BASE)
+    with pytest.raises(UsageError, match=told):
+        edit(model, request() | given)
+    assert triples(model) == set(BASE)
+
+
+def test_romes_form_of_a_request_is_read() -> None:
+    given = {"prompt": "{} was born in", "subject": "Ada Brun", "target_new": {"str": " Tarsil"}}
+    assert Feedback.from_request(given) == Feedback("Ada Brun was born in", "Ada Brun", "Tarsil")
+
+
+def test_a_query_beyond_the_context_changes_nothing(tiny_gpt2: LM) -> None:
+    model = enhanced(tiny_gpt2, *BASE)
+    with pytest.raises(KgtError, match="does not fit the model's context of 256"):
+        edit(model, request(query=QUERY + " town of" * 300))
+    assert model.graph.journal == []
+
+
+def test_nan_changes_nothing(tiny_lm: LM) -> None:
+    with torch.no_grad():
+        tiny_lm[0].get_output_embeddings().weight[:, 0] = float("nan")
+    model = enhanced(tiny_lm, *BASE)
+    with pytest.raises(NumericalError):
+        edit(model, request())
+    assert model.graph.journal == []

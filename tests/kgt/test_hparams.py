@@ -1,0 +1,63 @@
+"""The settings, their files and their errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kgt_editor.errors import UsageError
+from kgt_editor.kgt.hparams import KGTHyperParams
+
+FOLDER = Path(__file__).parents[2] / "hparams" / "KGT"
+MODELS = ("testbed-gpt2", "testbed-llama", "gpt2-xl", "llama-7b", "llama3-8b")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_file_loads(path: Path) -> None:
+    hparams = KGTHyperParams.from_hparams(path)
+    assert hparams.model_name
+    as_printed = (hparams.optimizer, hparams.K, hparams.relation_source) == ("algorithm1", 5, "generate")
+    assert as_printed == path.name.endswith(".paper.yaml")
+
+
+def test_every_model_has_a_file_and_the_papers_preset() -> None:
+    assert {path.name for path in FOLDER.glob("*.yaml")} == {
+        f"{model}{preset}.yaml" for model in MODELS for preset in ("", ".paper")
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("optimizer", "sgd", "'greedy' or 'algorithm1'"),
+        ("stop", "never", "'loss', 'answer' or 'both'"),
+        ("relation_source", "oracle", "'generate', 'rank' or 'user'"),
+        ("inference", "top2", "'top1' or 'marginal'"),
+        ("K", 0, "greater than or equal to 1"),
+        ("retrieval_min", 1.5, "less than 1"),
+        ("probability_floor", 0, "greater than 0"),
+        ("alg_name", "ROME", "'KGT'"),
+        ("graph", "", "at least 1 character"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(field: str, value: object, told: str) -> None:
+    with pytest.raises(UsageError, match=f"'{field}'") as caught:
+        KGTHyperParams.build({field: value}, "file.yaml")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_templates_can_be_replaced_one_by_one() -> None:
+    hparams = KGTHyperParams(templates={"retrieve": "{q} needs {e_q}"})
+    assert hparams.prompts().retrieve == "{q} needs {e_q}"
+    assert hparams.prompts().reasoning == KGTHyperParams().prompts().reasoning
+
+
+@pytest.mark.parametrize(
+    ("templates", "told"),
+    [({"retrieval": "{q}"}, "unknown template 'retrieval'"), ({"retrieve": "{q}"}, "must hold exactly")],
+)
+def test_wrong_templates_are_refused(templates: dict[str, str], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        KGTHyperParams.build({"templates": templates}, "file.yaml")
