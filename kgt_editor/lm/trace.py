@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -39,7 +39,7 @@ class Trace(AbstractContextManager["Trace"]):
 
     With ``stop=True`` the forward pass ends as soon as every named module has run, so that the layers above cost
     nothing; the exception this takes is swallowed by the context, so the model call has to be its last statement.
-    ``edit(name, output)`` may return another tensor to go on with in an output's place.
+    ``edit(name, input, output)`` may return another tensor to go on with in an output's place.
 
     Example:
         >>> with Trace(model, ["transformer.h.0"], stop=True) as trace:
@@ -52,7 +52,7 @@ class Trace(AbstractContextManager["Trace"]):
         model: nn.Module,
         names: Iterable[str],
         stop: bool = False,
-        edit: Callable[[str, Tensor], Tensor] | None = None,
+        edit: Callable[[str, Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self._modules = {name: get_module(model, name) for name in names}
         self._stop = stop
@@ -70,20 +70,20 @@ class Trace(AbstractContextManager["Trace"]):
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         return kind is _StopForwardError
 
     def _record(self, name: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        tensor = first_tensor(output)
+        call = Call(args, kwargs, first_tensor(output))
         if self._edit is not None:
-            tensor = self._edit(name, tensor)
-        self.calls[name] = Call(args, kwargs, tensor)
+            call = replace(call, output=self._edit(name, call.input, call.output))
+        self.calls[name] = call
         if self._stop and len(self.calls) == len(self._modules):
             raise _StopForwardError
-        return tensor if isinstance(output, Tensor) else (tensor, *output[1:])
+        return call.output if isinstance(output, Tensor) else (call.output, *output[1:])
 
 
 def first_tensor(output: Any) -> Tensor:

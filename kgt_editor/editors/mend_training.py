@@ -1,0 +1,174 @@
+"""How MEND's network is trained (Mitchell et al. 2022, section 3.2): to edit, to generalise, and to leave alone."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kgt_editor.data.record import Record
+from kgt_editor.editors.base import Progress
+from kgt_editor.editors.mend_network import MENDNetwork, edited_logits, gradient_factors, target_logits
+from kgt_editor.editors.request import TargetBatch, encode_targets
+from kgt_editor.errors import NumericalError, UsageError
+from kgt_editor.lm.layers import frozen
+
+_NORMALISATION_RECORDS = 256
+
+
+class TrainingHParams(Protocol):
+    """What the training loop reads off ``MENDHParams``."""
+
+    seed: int
+    lr: float
+    lr_lr: float
+    cedit: float
+    cloc: float
+    batch_size: int
+    accumulate_bs: int
+    max_iters: int
+    grad_clip: float
+    locality_prompts: int
+    neighbour_share: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some edits and the prompts that judge them.
+
+    Attributes:
+        edits: edit prompts with their new targets, a row an edit.
+        kept: prompts that must stay as they were.
+        judged: prompts that must now give the new target, then all of ``kept``.
+        owner: which edit a judged row belongs to.
+    """
+
+    edits: TargetBatch
+    kept: TargetBatch
+    judged: TargetBatch
+    owner: Tensor
+
+
+class Sampler:
+    """Draws training batches from records, the same for the same seed.
+
+    A row's edit prompt is one of the record's wordings and another one judges it. Half of the new targets are drawn
+    anew from the relation's objects. Of the prompts that must not change, ``neighbour_share`` share relation and
+    true object with the edited fact (where the record has such), which random prompts alone would leave to be
+    overwritten; the rest are other records' own.
+    """
+
+    def __init__(self, model: nn.Module, tok: Any, records: Sequence[Record], hparams: TrainingHParams) -> None:
+        if len({record.subject for record in records}) < 2:
+            raise UsageError(f"MEND trains on records of several subjects; {len(records)} records are not enough")
+        self._model, self._tok = model, tok
+        self._records = list(records)
+        self._hparams = hparams
+        self._random = random.Random(hparams.seed)
+        self._objects: dict[str, list[str]] = defaultdict(list)
+        for record in records:
+            self._objects[record.relation_id] += [record.target_true, record.target_new]
+
+    def draw(self) -> Batch:
+        """The next batch."""
+        edits: list[tuple[str, str]] = []
+        wanted: list[tuple[str, str]] = []
+        kept: list[tuple[str, str]] = []
+        for record in self._random.choices(self._records, k=self._hparams.batch_size):
+            target = record.target_new
+            if self._random.random() < 0.5:
+                others = [name for name in self._objects[record.relation_id] if name != record.target_true]
+                target = self._random.choice(others or [target])
+            wordings = [record.query, *record.paraphrase_prompts]
+            self._random.shuffle(wordings)
+            edits.append((wordings[0], target))
+            wanted += [(wording, target) for wording in (wordings * 2)[:2]]
+            kept += [self._unrelated(record) for _ in range(self._hparams.locality_prompts)]
+        owners = [i for i in range(len(edits)) for _ in range(2)]
+        owners += [i for i in range(len(edits)) for _ in range(self._hparams.locality_prompts)]
+        encoded = self._encode(edits)
+        owner = torch.tensor(owners, device=encoded.ids.device)
+        return Batch(encoded, self._encode(kept), self._encode(wanted + kept), owner)
+
+    def _unrelated(self, record: Record) -> tuple[str, str]:
+        if record.neighbourhood_prompts and self._random.random() < self._hparams.neighbour_share:
+            return self._random.choice(record.neighbourhood_prompts), record.target_true
+        other = self._random.choice(self._records)
+        while other.subject == record.subject:
+            other = self._random.choice(self._records)
+        return self._random.choice([other.query, *other.paraphrase_prompts]), other.target_true
+
+    def samples(self) -> Iterator[TargetBatch]:
+        """Edits to fit the normalisation on."""
+        chosen = self._random.sample(self._records, min(_NORMALISATION_RECORDS, len(self._records)))
+        size = self._hparams.batch_size
+        for start in range(0, len(chosen), size):
+            yield self._encode([(record.query, record.target_new) for record in chosen[start : start + size]])
+
+    def _encode(self, pairs: list[tuple[str, str]]) -> TargetBatch:
+        return encode_targets(self._model, self._tok, [prompt for prompt, _ in pairs], [target for _, target in pairs])
+
+
+def batch_loss(
+    model: nn.Module, network: MENDNetwork, batch: Batch, cedit: float, cloc: float
+) -> tuple[Tensor, Tensor]:
+    """Edit loss and locality loss of a batch of separate edits, weighted (eq. 5), both scalars.
+
+    The first is the negative log-likelihood of the new target on the edit prompt and another wording of it; the
+    second the KL divergence of the edited from the unedited model's predictions along the other prompts' answers.
+    """
+    with torch.no_grad():
+        unedited = target_logits(model, batch.kept).float().log_softmax(-1)
+    edits = network(gradient_factors(model, batch.edits, list(network.shapes)))
+    logits = edited_logits(model, batch.judged, {name: value.select(batch.owner) for name, value in edits.items()})
+    wanted = len(batch.judged.ids) - len(batch.kept.ids)
+    edit = batch.judged.row_losses(logits)[:wanted].mean()
+    predicted = logits[batch.judged.rows >= wanted].float().log_softmax(-1)
+    divergence = (unedited.exp() * (unedited - predicted)).sum(-1)
+    locality = (divergence * batch.kept.weights).sum() / len(batch.kept.ids)
+    return cedit * edit, cloc * locality
+
+
+def train(
+    model: nn.Module,
+    tok: Any,
+    network: MENDNetwork,
+    records: Sequence[Record],
+    hparams: TrainingHParams,
+    progress: Progress | None,
+) -> None:
+    """Trains ``network`` in place for ``hparams.max_iters`` batches.
+
+    Raises:
+        UsageError: the records are of one subject only.
+        NumericalError: the loss is NaN or infinite.
+    """
+    sampler = Sampler(model, tok, records, hparams)
+    rates = [network.edit_lrs]
+    weights = [parameter for parameter in network.parameters() if parameter is not network.edit_lrs]
+    optimizer = torch.optim.Adam([{"params": weights, "lr": hparams.lr}, {"params": rates, "lr": hparams.lr_lr}])
+    with frozen(model), torch.enable_grad():
+        if network.norm:
+            network.fit_normalisation(
+                gradient_factors(model, batch, list(network.shapes)) for batch in sampler.samples()
+            )
+        for iteration in range(1, hparams.max_iters + 1):
+            edit, locality = batch_loss(model, network, sampler.draw(), hparams.cedit, hparams.cloc)
+            loss = edit + locality
+            if not bool(loss.isfinite()):
+                raise NumericalError(
+                    f"MEND training, iteration {iteration}: the loss is {loss.item()}; lower lr or edit_lr, "
+                    "or load the model in float32"
+                )
+            (loss / hparams.accumulate_bs).backward()
+            if iteration % hparams.accumulate_bs == 0:
+                nn.utils.clip_grad_norm_(network.parameters(), hparams.grad_clip)
+                optimizer.step()
+                optimizer.zero_grad()
+            if progress is not None:
+                progress("MEND hypernetwork", iteration, hparams.max_iters)
