@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.graph.personal import Edit, PersonalGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import objective, scoring
+from kgt_editor.kgt import marginal, objective, scoring
 from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.prefix import left_pad, logits_behind, next_token_loss
 from kgt_editor.kgt.templates import render_triple
 from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
@@ -112,12 +114,15 @@ class KGEnhancedLM(nn.Module):
         facts = render_triple(triple.head, triple.relation, triple.tail)
         return self.templates.reasoning.format(q=query, z=facts)
 
-    def facts(self, prompts: Sequence[str]) -> list[list[Fact]]:
-        """For each prompt the triples it is answered with, the most probable first; none where the plain LM answers."""
+    def facts(self, prompts: Sequence[str], joined: bool = False) -> list[list[Fact]]:
+        """For each prompt the triples it is answered with, the most probable first; none where the plain LM answers.
+
+        ``joined`` says that the prompts may end in a target: an entity at their end is not linked then.
+        """
         queries = [prompt.strip() for prompt in prompts]
         asked: dict[str, list[Triple]] = {}
         for query in dict.fromkeys(queries):
-            head = self.graph.link(query)
+            head = self.graph.link(query, joined)
             triples = self.candidates(head) if head is not None else []
             if triples:
                 asked[query] = triples
@@ -184,28 +189,14 @@ class KGEnhancedLM(nn.Module):
             scores.update(zip(enhanced, scoring.score_continuations(self.lm, pairs), strict=True))
         else:
             for index in enhanced:
-                scores[index] = self._marginal(prompts[index], targets[index], facts[index])
+                pairs = self._reasoning_pairs((prompts[index], fact.triple, targets[index]) for fact in facts[index])
+                scores[index] = marginal.score(self.lm, pairs, [fact.probability for fact in facts[index]])
         return [scores[index] for index in range(len(facts))]
 
     def _reasoning_pairs(self, asked: Iterable[tuple[str, Triple, str]]) -> list[scoring.Pair]:
         listed = list(asked)
         contexts = [self.reasoning_prompt(prompt.strip(), triple) for prompt, triple, _ in listed]
         return continuation_ids_batch(self.tok, contexts, [target for _, _, target in listed])
-
-    def _marginal(self, prompt: str, target: str, facts: Sequence[Fact]) -> TargetScore:
-        """Eq. 1, and whether its greedy continuation is ``target``."""
-        pairs = self._reasoning_pairs((prompt, fact.triple, target) for fact in facts)
-        tokens = pairs[0][1]
-        if any(continuation != tokens for _, continuation in pairs):
-            raise KgtError(f"{target!r} is tokenised differently behind different facts; use inference: top1")
-        joint = torch.tensor([fact.probability for fact in facts], device=self.device).log()
-        per_triple = scoring.continuation_log_probs(self.lm, pairs)
-        greedy = True
-        for place, token in enumerate(tokens):
-            step = torch.stack([log_probs[place] for log_probs in per_triple])  # (triples, vocabulary)
-            greedy &= int((joint[:, None] + step).logsumexp(0).argmax()) == token
-            joint = joint + step[:, token]
-        return TargetScore(float(joint.logsumexp(0)), len(tokens), bool(greedy))
 
     @torch.no_grad()
     def answer(self, prompt: str, max_new_tokens: int = 16) -> str:
@@ -218,24 +209,10 @@ class KGEnhancedLM(nn.Module):
             ids = torch.tensor(encode(self.tok, contexts), device=self.device)
             new = self._decode(ids, torch.ones_like(ids), max_new_tokens=max_new_tokens)[0, ids.shape[1] :].tolist()
         else:
-            weights = torch.tensor([fact.probability for fact in facts], device=self.device).log()
-            new = self._mixture(encode(self.tok, contexts), weights, max_new_tokens)
+            weights = [fact.probability for fact in facts]
+            new = marginal.decode(self.lm, encode(self.tok, contexts), weights, self.tok.eos_token_id, max_new_tokens)
         text: str = self.tok.decode(new, skip_special_tokens=True)
         return text.strip().split("\n")[0]
-
-    def _mixture(self, contexts: list[list[int]], joint: Tensor, max_new_tokens: int) -> list[int]:
-        """Greedy decoding of eq. 1; each triple weighs P(z|q) times the probability it gave to the text so far."""
-        new: list[int] = []
-        for _ in range(max_new_tokens):
-            # The continuation's last token is only a place holder: its distribution is what is asked for.
-            rows = scoring.continuation_log_probs(self.lm, [(context + new, [0]) for context in contexts])
-            step = torch.cat(rows)
-            token = int((joint[:, None] + step).logsumexp(0).argmax())
-            if token == self.tok.eos_token_id:
-                break
-            new.append(token)
-            joint = joint + step[:, token]
-        return new
 
     def _decode(self, ids: Tensor, mask: Tensor, **kwargs: Any) -> Tensor:
         kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id, **kwargs}
@@ -257,35 +234,56 @@ class KGEnhancedLM(nn.Module):
         Raises:
             KgtError: ``inference`` is ``marginal``, which has no single prompt to continue.
         """
-        if self.hparams.inference != "top1":
-            raise KgtError("generate reads one triple a query; use answer(prompt), or set inference to top1")
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        prompts = [
-            str(self.tok.decode(row[keep.bool()], skip_special_tokens=True))
-            for row, keep in zip(input_ids, mask, strict=True)
-        ]
+        prompts = self._texts(input_ids, mask)
+        self._check_top1("generate")
         facts = self.facts(prompts)
         texts = [
             self.reasoning_prompt(prompt.strip(), listed[0].triple) if listed else prompt
             for prompt, listed in zip(prompts, facts, strict=True)
         ]
-        rows = encode(self.tok, texts)
-        width = max(len(row) for row in rows)
-        ids = torch.full((len(rows), width), self.tok.pad_token_id or 0, device=self.device)
-        seen = torch.zeros_like(ids)
-        for number, row in enumerate(rows):
-            ids[number, width - len(row) :] = torch.tensor(row, device=self.device)
-            seen[number, width - len(row) :] = 1
+        ids, seen = left_pad(encode(self.tok, texts), self.tok.pad_token_id or 0, self.device)
         out = self._decode(ids, seen, **kwargs)
-        return torch.cat([input_ids, out[:, width:].to(input_ids.device)], dim=1)
+        return torch.cat([input_ids, out[:, ids.shape[1] :].to(input_ids.device)], dim=1)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: a single pass over given tokens has no place for facts.
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **kwargs: Any
+    ) -> CausalLMOutput:
+        """One pass over text that may hold prompt and target already joined, facts put in front by T_prefix.
+
+        Args:
+            input_ids: shape (batch, length), padded on either side.
+            attention_mask: same shape; without it every token counts.
+            labels: same shape, as in transformers; -100 is left out of the loss.
+            **kwargs: ``use_cache``, ``return_dict`` and ``token_type_ids`` are ignored.
+
+        Returns:
+            logits of shape (batch, length, vocabulary), for the caller's own positions, and the loss for ``labels``.
 
         Raises:
-            KgtError: always.
+            KgtError: another keyword, or ``inference`` is ``marginal``.
         """
-        raise KgtError(
-            "a KG-enhanced model has no plain forward pass: use score_targets, answer or generate, "
-            "or .lm for the language model without its facts"
-        )
+        refused = sorted(set(kwargs) - {"use_cache", "return_dict", "token_type_ids"})
+        if refused:
+            raise KgtError(f"a KG-enhanced model's forward takes no {refused[0]}; use .lm for the model without facts")
+        self._check_top1("forward")
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        prefixes = [self._prefix(listed[:1]) for listed in self.facts(self._texts(input_ids, mask), joined=True)]
+        logits = logits_behind(self.lm, self.tok, input_ids, mask, prefixes)
+        loss: Any = None if labels is None else next_token_loss(logits, labels)
+        return CausalLMOutput(loss=loss, logits=logits)
+
+    def _prefix(self, facts: Sequence[Fact]) -> list[int]:
+        if not facts:
+            return []
+        triple = facts[0].triple
+        text = self.templates.prefix.format(q="", z=render_triple(triple.head, triple.relation, triple.tail))
+        return encode(self.tok, [text.rstrip()])[0]
+
+    def _texts(self, input_ids: Tensor, mask: Tensor) -> list[str]:
+        rows = zip(input_ids, mask, strict=True)
+        return [str(self.tok.decode(row[keep.bool()], skip_special_tokens=True)) for row, keep in rows]
+
+    def _check_top1(self, name: str) -> None:
+        if self.hparams.inference != "top1":
+            raise KgtError(f"{name} reads one triple a query; use answer or score_targets, or set inference to top1")

@@ -171,12 +171,51 @@ def test_generate_returns_the_prompt_as_given_with_the_answer_behind(tiny_lm: LM
     assert out[1, width:].tolist()[: plain.shape[1] - ids.shape[1]] == plain[0, ids.shape[1] :].tolist()
 
 
+def joined(lm: LM, rows: list[str], side: str) -> Any:
+    return lm[1](rows, return_tensors="pt", padding=True, padding_side=side)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_forward_reads_the_fact_in_front_of_joined_text(tiny_lm: LM, side: str) -> None:
+    model, (lm, tok) = enhanced(tiny_lm, BORN), tiny_lm
+    rows = [f"{QUERY} Velmora", "At home Runa Gildt spoke Old Velmoran and Norrish"]
+    batch = joined(tiny_lm, rows, side)
+    logits = model(**batch).logits
+    assert logits.shape[:2] == batch.input_ids.shape
+    facts = TEMPLATES.prefix.format(q=rows[0], z="Ada Brun was born in Tarsil")
+    for row, text in enumerate([facts, rows[1]]):
+        ids = tok(text, return_tensors="pt").input_ids
+        with torch.no_grad():
+            alone = lm(ids).logits[0]
+        # Behind a fact the row's BOS has no counterpart, so it is left out of the comparison.
+        own = batch.attention_mask[row].bool() & (batch.input_ids[row] != tok.bos_token_id)
+        assert torch.allclose(logits[row][own], alone[-int(own.sum()) :], atol=1e-4)
+
+
+def test_forward_without_facts_is_the_plain_forward(tiny_lm: LM) -> None:
+    batch = joined(tiny_lm, [f"{QUERY} Velmora", "At home Runa Gildt spoke"], "left")
+    found = enhanced(tiny_lm, MILO)(**batch, labels=batch.input_ids)
+    positions = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad():
+        expected = tiny_lm[0](**batch, position_ids=positions, labels=batch.input_ids)
+    assert torch.allclose(found.logits, expected.logits, atol=1e-5)
+    assert found.loss.item() == pytest.approx(expected.loss.item(), abs=1e-4)
+
+
+def test_forward_does_not_profit_from_the_target(tiny_lm: LM) -> None:
+    batch = joined(tiny_lm, ["At home nobody met Ada Brun"], "left")
+    with torch.no_grad():
+        plain = tiny_lm[0](**batch).logits
+    assert torch.allclose(enhanced(tiny_lm, BORN)(**batch).logits, plain, atol=1e-5)
+
+
 def test_what_it_cannot_do_is_said(tiny_gpt2: LM) -> None:
     ids = torch.tensor([[3, 4]])
-    with pytest.raises(KgtError, match="no plain forward pass"):
-        enhanced(tiny_gpt2, BORN)(ids)
-    with pytest.raises(KgtError, match="inference to top1"):
-        enhanced(tiny_gpt2, BORN, inference="marginal").generate(ids)
+    with pytest.raises(KgtError, match="takes no past_key_values"):
+        enhanced(tiny_gpt2, BORN)(ids, past_key_values=None)
+    for call in ("generate", "forward"):
+        with pytest.raises(KgtError, match=f"{call} reads one triple a query"):
+            getattr(enhanced(tiny_gpt2, BORN, inference="marginal"), call)(ids)
     tiny_gpt2[0].config._attn_implementation = "flash_attention_2"
     with pytest.raises(UnsupportedModelError, match="attention that takes a mask"):
         enhanced(tiny_gpt2, BORN)

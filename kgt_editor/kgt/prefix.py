@@ -1,0 +1,56 @@
+"""Facts in front of text whose token positions are the caller's (T_prefix)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def left_pad(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids padded on the left, and the mask that says which of them count; shape (rows, longest row)."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], dtype=torch.long, device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], dtype=torch.long, device=device)
+    return ids, mask
+
+
+def logits_behind(lm: Any, tok: Any, input_ids: Tensor, attention_mask: Tensor, prefixes: list[list[int]]) -> Tensor:
+    """The logits at the caller's positions, with each row's prefix in front of it.
+
+    The prefixes are padded on the left and the caller's rows follow as they are, padding (either side) included, so
+    the last columns of the result are the caller's. Position ids count the unmasked tokens. A BOS that both a prefix
+    and its row begin with counts once.
+
+    Args:
+        lm: a causal LM that takes position_ids.
+        tok: its tokenizer.
+        input_ids: shape (batch, length).
+        attention_mask: same shape; 0 is padding.
+        prefixes: token ids for each row, possibly none.
+
+    Returns:
+        shape (batch, length, vocabulary).
+    """
+    ahead, seen = left_pad(prefixes, tok.pad_token_id or 0, input_ids.device)
+    own = attention_mask.clone()
+    for row, prefix in enumerate(prefixes):
+        first = int(own[row].argmax())
+        if prefix and prefix[0] == tok.bos_token_id == int(input_ids[row, first]):
+            own[row, first] = 0
+    mask = torch.cat([seen.to(own.dtype), own], dim=1)
+    logits: Tensor = lm(
+        input_ids=torch.cat([ahead, input_ids], dim=1),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        use_cache=False,
+    ).logits
+    return logits[:, ahead.shape[1] :]
+
+
+def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each label under the logits one position earlier; -100 is left out."""
+    shifted = labels[:, 1:].to(logits.device)
+    return torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), shifted.flatten(), ignore_index=-100)
