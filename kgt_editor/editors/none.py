@@ -9,6 +9,7 @@ from torch import nn
 
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor, Restore
+from kgt_editor.editors.request import EditRequest
 
 
 class NoneHParams(HParams):
@@ -18,7 +19,7 @@ class NoneHParams(HParams):
 
 
 class NoneEditor(Editor):
-    """Leaves the model as it is."""
+    """Leaves the model as it is; requests are checked like any other editor's."""
 
     name = "none"
     description = "no edit: the model as it is"
@@ -35,4 +36,6 @@ class NoneEditor(Editor):
         keep_original_weight: bool = False,
         **kwargs: Any,
     ) -> tuple[nn.Module, Restore]:
+        for request in requests:
+            EditRequest.parse(request)
         return (deepcopy(model) if copy else model), {}

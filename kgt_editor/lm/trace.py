@@ -95,6 +95,8 @@ def first_tensor(output: Any) -> Tensor:
 def replay(blocks: Iterable[nn.Module], calls: Iterable[Call], hidden: Tensor) -> Tensor:
     """Runs recorded blocks again on other hidden states, with the masks and positions they were called with.
 
+    Record with ``use_cache=False``: a cache would be written to a second time.
+
     Args:
         blocks: consecutive decoder blocks.
         calls: the recorded call of each.

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from editor_builders import MEND_LAYERS, mend_hparams
 
 from kgt_editor.editors.base import restore_model
-from kgt_editor.editors.mend import MENDEditor, MENDHParams, apply_mend_to_model
+from kgt_editor.editors.mend import MENDEditor, apply_mend_to_model
 from kgt_editor.editors.mend_network import (
     Factors,
     MENDNetwork,
@@ -22,26 +23,6 @@ from kgt_editor.editors.mend_training import Sampler, batch_loss
 from kgt_editor.editors.request import encode_targets
 from kgt_editor.errors import NumericalError, UsageError
 from kgt_editor.lm.layers import frozen, linear_layer
-
-LAYERS = {
-    "gpt2": [f"transformer.h.{block}.mlp.{part}" for block in (1, 2) for part in ("c_fc", "c_proj")],
-    "llama": [f"model.layers.{block}.mlp.{part}" for block in (1, 2) for part in ("gate_proj", "up_proj", "down_proj")],
-}
-
-
-def mend_hparams(model: Any, **changes: Any) -> MENDHParams:
-    values = {
-        "inner_params": tuple(f"{name}.weight" for name in LAYERS[model.config.model_type]),
-        "rank": 8,
-        "lr": 1e-3,
-        "lr_lr": 1e-3,
-        "edit_lr": 1e-2,
-        "cedit": 0.1,
-        "cloc": 1.0,
-        "batch_size": 4,
-        "max_iters": 4,
-    }
-    return MENDHParams(**{**values, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +37,7 @@ def edit_batch(model: Any, tok: Any, records: Any) -> Any:
 def test_factors_reproduce_the_weight_gradient(tiny_lm: tuple[Any, Any], tiny_records: Any) -> None:
     model, tok = tiny_lm
     batch = edit_batch(model, tok, tiny_records[:5])
-    names = LAYERS[model.config.model_type]
+    names = MEND_LAYERS[model.config.model_type]
     with frozen(model):
         factors = gradient_factors(model, batch, names)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -83,7 +64,7 @@ def test_row_losses_are_mean_token_losses(tiny_lm: tuple[Any, Any], tiny_records
 def test_changes_in_the_forward_pass_equal_changed_weights(tiny_lm: tuple[Any, Any], tiny_records: Any) -> None:
     model, tok = tiny_lm
     batch = edit_batch(model, tok, tiny_records[:3])
-    names = LAYERS[model.config.model_type]
+    names = MEND_LAYERS[model.config.model_type]
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -108,7 +89,7 @@ def test_changes_in_the_forward_pass_equal_changed_weights(tiny_lm: tuple[Any, A
 
 def test_network_starts_as_plain_gradient_descent(tiny_lm: tuple[Any, Any], tiny_records: Any) -> None:
     model, tok = tiny_lm
-    names = LAYERS[model.config.model_type]
+    names = MEND_LAYERS[model.config.model_type]
     factors = gradient_factors(model, edit_batch(model, tok, tiny_records[:2]), names)
     network = MENDNetwork(layer_shapes(model, names), rank=4, hidden=1, edit_lr=0.25, norm=False, seed=0)
     for name, edit in network(factors).items():
@@ -117,7 +98,7 @@ def test_network_starts_as_plain_gradient_descent(tiny_lm: tuple[Any, Any], tiny
 
 def test_layers_of_one_shape_share_a_network_but_not_its_scales(tiny_llama: tuple[Any, Any]) -> None:
     model, _ = tiny_llama
-    network = MENDNetwork(layer_shapes(model, LAYERS["llama"]), rank=4, hidden=1, edit_lr=0.1, norm=True, seed=0)
+    network = MENDNetwork(layer_shapes(model, MEND_LAYERS["llama"]), rank=4, hidden=1, edit_lr=0.1, norm=True, seed=0)
     assert sorted(network.networks) == ["32x64", "64x32"]
     # gate and up projections of two blocks have one shape, the down projections another.
     assert network.networks["64x32"].blocks[0].scale.shape == (4, 96)
@@ -127,7 +108,7 @@ def test_layers_of_one_shape_share_a_network_but_not_its_scales(tiny_llama: tupl
 
 def test_normalised_factors_have_no_mean_and_unit_spread(tiny_lm: tuple[Any, Any], tiny_records: Any) -> None:
     model, tok = tiny_lm
-    names = LAYERS[model.config.model_type][:1]
+    names = MEND_LAYERS[model.config.model_type][:1]
     factors = gradient_factors(model, edit_batch(model, tok, tiny_records), names)
     network = MENDNetwork(layer_shapes(model, names), rank=4, hidden=1, edit_lr=1.0, norm=True, seed=0)
     network.fit_normalisation([factors])
@@ -159,7 +140,9 @@ def test_training_lowers_the_edit_loss(tiny_gpt2: tuple[Any, Any], tiny_records:
 
 def test_locality_loss_is_zero_without_an_edit(tiny_lm: tuple[Any, Any], tiny_records: Any) -> None:
     model, tok = tiny_lm
-    network = MENDNetwork(layer_shapes(model, LAYERS[model.config.model_type]), 4, 1, edit_lr=0.0, norm=True, seed=0)
+    network = MENDNetwork(
+        layer_shapes(model, MEND_LAYERS[model.config.model_type]), 4, 1, edit_lr=0.0, norm=True, seed=0
+    )
     batch = Sampler(model, tok, tiny_records, mend_hparams(model)).draw()
     with torch.no_grad():
         _, locality = batch_loss(model, network, batch, 1.0, 1.0)
@@ -255,7 +238,7 @@ def test_two_edits_at_once_are_the_sum_of_both(tiny_lm: tuple[Any, Any], tiny_re
     editor = MENDEditor(mend_hparams(model))
     editor.prepare(model, tok, tiny_records)
     requests = [record.request() for record in tiny_records[:2]]
-    name = f"{LAYERS[model.config.model_type][0]}.weight"
+    name = f"{MEND_LAYERS[model.config.model_type][0]}.weight"
     weight = model.get_parameter(name)
     original = weight.detach().clone()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from editor_builders import rome_hparams
 from torch.nn.functional import kl_div
 
 from kgt_editor.editors.request import EditRequest
@@ -15,36 +16,6 @@ from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import linear_layer
 from kgt_editor.lm.scoring import score_targets
 from kgt_editor.lm.trace import Trace
-
-MODULES = {
-    "gpt2": {
-        "rewrite_module_tmp": "transformer.h.{}.mlp.c_proj",
-        "layer_module_tmp": "transformer.h.{}",
-        "ln_f_module": "transformer.ln_f",
-        "lm_head_module": "transformer.wte",
-    },
-    "llama": {
-        "rewrite_module_tmp": "model.layers.{}.mlp.down_proj",
-        "layer_module_tmp": "model.layers.{}",
-        "ln_f_module": "model.norm",
-        "lm_head_module": "lm_head",
-    },
-}
-
-
-def rome_hparams(model: Any, **changes: Any) -> ROMEHParams:
-    values = {
-        "layers": (1,),
-        "v_num_grad_steps": 40,
-        "v_lr": 0.5,
-        "v_loss_layer": 2,
-        "v_weight_decay": 0.01,
-        "clamp_norm_factor": 10.0,
-        "kl_factor": 0.0625,
-        "context_prefixes": ("Yesterday the weather was good.",),
-        **MODULES[model.config.model_type],
-    }
-    return ROMEHParams(**{**values, **changes})
 
 
 def subject_key(model: Any, tok: Any, name: str, text: str) -> torch.Tensor:

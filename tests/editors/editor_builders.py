@@ -1,0 +1,86 @@
+"""Hyperparameters under which every registered editor edits the tiny random models of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kgt_editor.config import HParams
+from kgt_editor.editors.base import Editor, get_editor_class
+from kgt_editor.editors.mend import MENDHParams
+from kgt_editor.editors.none import NoneHParams
+from kgt_editor.editors.rome import ROMEHParams
+from kgt_editor.kgt.hparams import KGTHyperParams
+
+ROME_MODULES = {
+    "gpt2": {
+        "rewrite_module_tmp": "transformer.h.{}.mlp.c_proj",
+        "layer_module_tmp": "transformer.h.{}",
+        "ln_f_module": "transformer.ln_f",
+        "lm_head_module": "transformer.wte",
+    },
+    "llama": {
+        "rewrite_module_tmp": "model.layers.{}.mlp.down_proj",
+        "layer_module_tmp": "model.layers.{}",
+        "ln_f_module": "model.norm",
+        "lm_head_module": "lm_head",
+    },
+}
+MEND_LAYERS = {
+    "gpt2": [f"transformer.h.{block}.mlp.{part}" for block in (1, 2) for part in ("c_fc", "c_proj")],
+    "llama": [f"model.layers.{block}.mlp.{part}" for block in (1, 2) for part in ("gate_proj", "up_proj", "down_proj")],
+}
+
+
+def rome_hparams(model: Any, **changes: Any) -> ROMEHParams:
+    values = {
+        "layers": (1,),
+        "v_num_grad_steps": 40,
+        "v_lr": 0.5,
+        "v_loss_layer": 2,
+        "v_weight_decay": 0.01,
+        "clamp_norm_factor": 10.0,
+        "kl_factor": 0.0625,
+        "context_prefixes": ("Yesterday the weather was good.",),
+        **ROME_MODULES[model.config.model_type],
+    }
+    return ROMEHParams(**{**values, **changes})
+
+
+def mend_hparams(model: Any, **changes: Any) -> MENDHParams:
+    values = {
+        "inner_params": tuple(f"{name}.weight" for name in MEND_LAYERS[model.config.model_type]),
+        "rank": 8,
+        "lr": 1e-3,
+        "lr_lr": 1e-3,
+        "edit_lr": 1e-2,
+        "cedit": 0.1,
+        "cloc": 1.0,
+        "batch_size": 4,
+        "max_iters": 4,
+    }
+    return MENDHParams(**{**values, **changes})
+
+
+def kgt_hparams(model: Any, **changes: Any) -> KGTHyperParams:
+    # The graph changes whatever a random model makes of the facts.
+    eager = {"optimizer": "algorithm1", "stop": "loss", "epsilon": 0, "retrieval_min": 0, "K": 2}
+    return KGTHyperParams(**{**eager, **changes})
+
+
+def none_hparams(model: Any, **changes: Any) -> NoneHParams:
+    return NoneHParams(**changes)
+
+
+#: A new editor adds one line here and is held to the contract.
+BUILDERS: dict[str, Callable[..., HParams]] = {
+    "none": none_hparams,
+    "kgt": kgt_hparams,
+    "rome": rome_hparams,
+    "mend": mend_hparams,
+}
+
+
+def build(name: str, model: Any, **changes: Any) -> Editor:
+    """The editor called ``name`` for one of the tiny models."""
+    return get_editor_class(name)(BUILDERS[name](model, **changes))
