@@ -83,7 +83,8 @@ class HParams(BaseModel):
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
-        first, *others = error.errors()
+        # A misspelt key is also a missing one: its own name tells more.
+        first, *others = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         field = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = sorted(cls.model_fields)

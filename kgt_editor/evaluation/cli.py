@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.lm.loading import model_source
 
 if TYPE_CHECKING:
     from kgt_editor.evaluation.run import Outcome, RunConfig
@@ -139,13 +138,14 @@ def main(arguments: Sequence[str], hparams_dir: Path) -> int:
 
 
 def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir: Path, stderr: Console) -> int:
-    # The hub's own notes and bars would stand between ours.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    from transformers.utils import logging
+
     from kgt_editor.evaluation.console import Display
     from kgt_editor.evaluation.run import check_request, run
 
     request = check_request(build_config(options, hparams_dir), options.out)
+    if not stderr.is_terminal or Path(model_source(options.model)).is_dir():
+        logging.disable_progress_bar()  # only a download is worth a bar of its own
     outcome = run(request, ["compare.py", *arguments], Display(stderr), debug=options.debug)
     return _report(outcome, stderr)
 
@@ -155,7 +155,7 @@ def _report(outcome: Outcome, stderr: Console) -> int:
 
     if outcome.rows:
         stdout = results_console()
-        stdout.print(results_table(outcome.rows))
+        stdout.print(results_table(outcome.rows, stdout.width))
         for note in FOOTNOTES:
             stdout.print(Text(note))
         stdout.print(Text(f"Results: {outcome.folder}"), soft_wrap=True)

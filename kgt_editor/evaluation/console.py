@@ -14,7 +14,8 @@ from rich.text import Text
 
 from kgt_editor.evaluation.results import CellResult
 
-PLAIN_WIDTH = 120  # of the table where stdout is no terminal
+PLAIN_WIDTH = 120  # of what is printed where stdout is no terminal
+TABLE_WIDTH = 112  # what the table needs with editors as rows
 
 _COLUMNS = {
     "efficacy_score": "efficacy\nscore %",
@@ -25,6 +26,7 @@ _COLUMNS = {
     "neighbourhood_accuracy": "neighb.\naccur. %",
     "unedited_recall": "unedited\nrecall %",
 }
+_COST_COLUMNS = ("edit\np50", "edit\np95", "edit/\nforw.", "memory\nMiB", "failed\nedits")
 FOOTNOTES = (
     "The testbed models are small stand-ins trained from scratch; their numbers are not comparable to the paper's "
     "models.",
@@ -37,7 +39,7 @@ class Display:
     """Progress bars on a terminal; elsewhere one plain line a cell."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or Console(stderr=True, highlight=False)
 
     @contextmanager
     def stage(self, editor: str, seed: int | None) -> Iterator[Callable[[str, int, int], None]]:
@@ -69,7 +71,7 @@ class Display:
         self._line(f"{_title(editor, seed)}: failed: {reason}")
 
     def _line(self, text: str) -> None:
-        self.console.print(Text(text))
+        self.console.print(Text(text), soft_wrap=True)
 
 
 def _title(editor: str, seed: int | None) -> str:
@@ -82,35 +84,41 @@ def results_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
-def results_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The rows of a summary, laid out like Table 1 of the paper (arXiv 2405.19686) with cost columns."""
+def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
+    """The rows of a summary, laid out like Table 1 of the paper (arXiv 2405.19686) with cost columns.
+
+    On a console narrower than the table, ``width`` characters, editors become columns and measures rows.
+    """
     first = rows[0]
     seeds = max(len(row["seeds"]) for row in rows)
     title = f"{first['model']} on {first['dataset']}: {first['size']} {first['mode']} edits, {seeds} seed(s)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
-    table.add_column("editor", no_wrap=True)
-    for heading in (*_COLUMNS.values(), "edit\np50", "edit\np95", "edit /\nforward", "peak\nmemory", "failed\nedits"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        shares = [_share(row["metrics"][name]) for name in _COLUMNS]
-        table.add_row(row["editor"], *shares, *_costs(row), str(row["failed_edits"]))
+    headings = ["editor", *_COLUMNS.values(), *_COST_COLUMNS]
+    lines = [headings, *([row["editor"], *_shares(row), *_costs(row)] for row in rows)]
+    wide = width >= TABLE_WIDTH
+    if not wide:
+        lines = [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)]
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for position, heading in enumerate(lines[0]):
+        table.add_column(heading, justify="right" if position else "left", no_wrap=wide)
+    for line in lines[1:]:
+        table.add_row(*line)
     return table
 
 
-def _costs(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    memory = f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB"
+def _shares(row: dict[str, Any]) -> list[str]:
+    intervals = [row["metrics"][name] for name in _COLUMNS]
+    return [
+        f"{100 * interval['mean']:.1f}\n±{50 * (interval['high'] - interval['low']):.1f}" if interval else "-"
+        for interval in intervals
+    ]
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    rest = [f"{row['peak_memory_bytes'] / 2**20:.0f}", str(row["failed_edits"])]
     seconds = row["edit_seconds"]
     if seconds is None or row["editor"] == "none":
-        return "-", "-", "-", memory
-    ratio = seconds["p50"] / row["forward_seconds"] if row["forward_seconds"] else float("nan")
-    return _seconds(seconds["p50"]), _seconds(seconds["p95"]), f"{ratio:,.1f}", memory
-
-
-def _share(interval: dict[str, float] | None) -> str:
-    if interval is None:
-        return "-"
-    half = (interval["high"] - interval["low"]) / 2
-    return f"{100 * interval['mean']:.1f}\n±{100 * half:.1f}"
+        return ["-", "-", "-", *rest]
+    return [_seconds(seconds["p50"]), _seconds(seconds["p95"]), f"{seconds['p50'] / row['forward_seconds']:.1f}", *rest]
 
 
 def _seconds(value: float) -> str:

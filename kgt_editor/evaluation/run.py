@@ -208,6 +208,8 @@ class _Runner:
         with self.display.stage(name, None) as advance:
             editor.prepare(self.model, self.tok, self.request.data.training, advance)
         self.preparation[name] = time.perf_counter() - start
+        if self.preparation[name] > 1:
+            self.display.prepared(name, self.preparation[name])
 
     def _cell(self, name: str, editor: Editor, seed: int) -> None:
         written: list[CaseResult] = []

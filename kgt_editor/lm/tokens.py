@@ -41,7 +41,7 @@ def continuation_ids_batch(
     for stem, stem_ids, whole, text in zip(stems, encode(tok, stems), wholes, continuations, strict=True):
         if not stem_ids:
             raise UsageError(f"the prompt before {text!r} is empty: nothing to condition on")
-        if len(whole) <= len(stem_ids):
+        if not text.strip() or len(whole) <= len(stem_ids):
             raise UsageError(f"{text!r} has no token of its own after {stem!r}")
         pairs.append((whole[: len(stem_ids)], whole[len(stem_ids) :]))
     return pairs

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from kgt_editor.data.base import DataSet, KnownFact
+from kgt_editor.editors import base
+
+PERSON = "Zelda Quist"
+
+
+@pytest.fixture
+def fake_editors(monkeypatch):
+    """The module of fake editors, two of them registered as ``fake`` and ``memory``."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(base, "_REGISTERED", {})
+    base.register("fake", "fake_editors:WeightEditor")
+    base.register("memory", "fake_editors:MemoryEditor")
+    module = importlib.import_module("fake_editors")
+    module.WeightEditor.log.clear()
+    return module
+
+
+@pytest.fixture
+def tiny_data(tiny_records):
+    """Twelve reported records, two to train and two to warm up on, three known facts."""
+    known = tuple(KnownFact(f"{PERSON} {verb}", "Tarsil") for verb in ("lives in", "works in", "was seen in"))
+    return DataSet("tiny", tiny_records[:12], tiny_records[12:14], tiny_records[14:], known, "r1")
+
+
+@pytest.fixture
+def saved_model(tiny_gpt2, tmp_path):
+    """A folder with the tiny GPT-2 and its tokenizer."""
+    model, tok = tiny_gpt2
+    folder = tmp_path / "tiny-model"
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def counterfact_file(tmp_path):
+    """Sixty invented records in EasyEdit's layout."""
+    rows = [
+        {
+            "case_id": number,
+            "prompt": f"Person {number} was born in the town of",
+            "subject": f"Person {number}",
+            "target_new": "Tarsil" if number % 2 else "Quindle",
+            "ground_truth": "Velmora",
+            "rephrase_prompt": f"The birthplace of Person {number} is",
+            "locality_prompt": f"Person {number + 1000} was born in the town of",
+            "locality_ground_truth": "Velmora",
+        }
+        for number in range(60)
+    ]
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps(rows))
+    return path

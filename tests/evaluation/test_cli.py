@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kgt_editor.evaluation.cli import main
+from kgt_editor.evaluation.metrics import METRICS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def compare(fake_editors, saved_model, counterfact_file, tmp_path, capsys):
+    """Runs the command on the tiny model and file; options given later win. Returns exit code, stdout, stderr."""
+    handlers = [(kind, signal.getsignal(kind)) for kind in (signal.SIGINT, signal.SIGTERM)]
+
+    def start(*arguments, out=tmp_path / "results"):
+        base = ["--editors", "fake", "--model", str(saved_model), "--dataset", "counterfact", "--device", "cpu"]
+        base += ["--data", str(counterfact_file), "--size", "4", "--out", str(out)]
+        code = main([*base, *arguments], ROOT / "hparams")
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    yield start
+    for kind, handler in handlers:
+        signal.signal(kind, handler)
+
+
+def the_run(tmp_path):
+    (folder,) = (tmp_path / "results").iterdir()
+    return folder
+
+
+def read(folder, name):
+    text = (folder / name).read_text()
+    return [json.loads(line) for line in text.splitlines()] if name.endswith("jsonl") else json.loads(text)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "single"])
+def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode):
+    code, out, err = compare("--editors", "memory,fake", "--seeds", "2", "--mode", mode)
+    assert code == 0, err
+    folder = the_run(tmp_path)
+    assert str(folder) in out.replace("\n", "")
+    assert "not comparable to the paper's" in out.replace("\n", " ")
+
+    summary = read(folder, "summary.json")
+    assert summary["schema_version"] == 1
+    assert [row["editor"] for row in summary["rows"]] == ["none", "memory", "fake"]
+    for row in summary["rows"]:
+        assert set(row["metrics"]) == set(METRICS)
+        assert (row["mode"], row["size"], row["seeds"], row["failed_edits"]) == (mode, 4, [0, 1], 0)
+        assert row["edit_seconds"]["p50"] > 0
+        assert row["forward_seconds"] > 0
+        assert row["peak_memory_bytes"] > 0
+    assert summary["rows"][1]["metrics"]["efficacy_accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert (summary["failed"], summary["missing"], summary["complete"]) == ([], [], True)
+
+    records = read(folder, "records.jsonl")
+    assert len({(r["editor"], r["seed"], r["case_id"]) for r in records}) == len(records) == 3 * 2 * 4
+    cells = read(folder, "cells.jsonl")
+    assert [(c["editor"], c["seed"], c["status"]) for c in cells] == [
+        (name, seed, "complete") for name in ("none", "memory", "fake") for seed in (0, 1)
+    ]
+    manifest = read(folder, "manifest.json")
+    assert manifest["command"][0] == "compare.py"
+    assert "--seeds" in manifest["command"]
+    assert manifest["config"]["editors"] == ["none", "memory", "fake"]
+    assert manifest["config"]["hparams"]["fake"]["alg_name"] == "FAKE"
+    assert manifest["environment"]["versions"]["torch"] == torch.__version__
+    assert manifest["status"] == "complete"
+    assert manifest["started"] <= manifest["ended"]
+
+
+def test_the_same_request_gives_the_same_numbers_in_a_folder_of_its_own(compare, tmp_path):
+    for _ in range(2):
+        assert compare("--seeds", "2")[0] == 0
+    first, second = sorted((tmp_path / "results").iterdir())
+    assert first.name.removesuffix("-1") == second.name.removesuffix("-2")
+    metrics = [[row["metrics"] for row in read(folder, "summary.json")["rows"]] for folder in (first, second)]
+    assert metrics[0] == metrics[1]
+
+
+def test_limit_takes_the_first_records_of_the_same_order(compare, tmp_path):
+    assert compare("--limit", "2")[0] == 0
+    limited = [r["case_id"] for r in read(the_run(tmp_path), "records.jsonl") if r["editor"] == "none"]
+    assert compare(out=tmp_path / "whole")[0] == 0
+    (folder,) = (tmp_path / "whole").iterdir()
+    whole = [r["case_id"] for r in read(folder, "records.jsonl") if r["editor"] == "none"]
+    assert limited == whole[:2]
+    assert len(whole) == 4
+
+
+def test_set_reaches_the_editor_and_refused_edits_are_counted(compare, tmp_path):
+    refused = list(range(60))
+    code, _, err = compare("--set", f"fake.refuse={refused}", "--set", "fake.seed=3")
+    assert code == 0
+    assert "4 edits failed" in err
+    folder = the_run(tmp_path)
+    none, fake = read(folder, "summary.json")["rows"]
+    assert fake["failed_edits"] == 4
+    assert fake["edit_seconds"] is None
+    assert fake["metrics"] == none["metrics"]
+    reasons = {r["failure"] for r in read(folder, "records.jsonl") if r["editor"] == "fake"}
+    assert all("is refused" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("option", "seed", "reason"),
+    [
+        ("fake.crash=true", 0, "RuntimeError: a defect over two lines"),
+        ("fake.leak=true", 0, "did not undo its own edit"),
+        ("fake.hook=true", 0, "its answers are not"),
+        ("fake.unprepared=true", None, "no hypernetwork today"),
+    ],
+)
+def test_a_failing_editor_costs_its_own_row_only(compare, tmp_path, option, seed, reason):
+    code, out, err = compare("--editors", "fake,memory", "--set", option)
+    assert code == 1
+    assert "memory" in out
+    (last,) = [line for line in err.splitlines() if line.startswith("compare.py: ")]
+    assert "editor 'fake'" in last
+    assert reason in last
+    summary = read(the_run(tmp_path), "summary.json")
+    assert [row["editor"] for row in summary["rows"]] == ["none", "memory"]
+    assert [(f["editor"], f["seed"]) for f in summary["failed"]] == [("fake", seed)]
+    assert reason in summary["failed"][0]["reason"]
+    assert read(the_run(tmp_path), "manifest.json")["status"] == "failed"
+
+
+def test_none_comes_first_and_every_editor_once(compare, tmp_path):
+    assert compare("--editors", "fake,none,fake")[0] == 0
+    assert [row["editor"] for row in read(the_run(tmp_path), "summary.json")["rows"]] == ["none", "fake"]
+
+
+BAD = [
+    (["--editors", "rom"], ["unknown editor 'rom'", "kgt", "rome", "mend"]),
+    (["--editors", ","], ["--editors names no editor"]),
+    (["--model", "testbed-bert"], ["unknown model 'testbed-bert'", "shipped ones"]),
+    (["--dataset", "wrold"], ["unknown data set 'wrold'", "world", "counterfact"]),
+    (["--data", "gone.json"], ["gone.json", "no such file"]),
+    (["--data", "broken.json"], ["broken.json, line 2", "not valid JSON"]),
+    (["--data", "subject.json"], ["subject.json, line 1", "'Ada' is not in"]),
+    (["--size", "5000"], ["size 5000 is not between 1 and", "reported records of 'counterfact'"]),
+    (["--size", "0"], ["--size", "whole number above zero, not '0'"]),
+    (["--seeds", "many"], ["--seeds", "not 'many'"]),
+    (["--mode", "batch"], ["--mode", "'sequential', 'single'"]),
+    (["--frobnicate"], ["unrecognized arguments: --frobnicate"]),
+    (["--set", "fake.delya=1"], ["unknown key 'delya'", "delay"]),
+    (["--set", "fake.delay=soon"], ["'delay' = 'soon'"]),
+    (["--set", "delay=1"], ["--set delay=1: must have the form EDITOR.KEY=VALUE"]),
+    (["--set", "mend.lr=1"], ["'mend' is not among the editors of this run: none, fake"]),
+    (["--graph", "none"], ["'kgt' is not among the editors"]),
+    (["--editors", "kgt", "--graph", "gone.tsv"], ["--graph gone.tsv: no such file"]),
+    (["--editors", "rome", "--hparams", "yamls"], ["ROME", "unknown key 'layerz'"]),
+    (["--editors", "rome", "--hparams", "broken"], ["line 2", "not valid YAML"]),
+    (["--editors", "rome", "--hparams", "gone"], ["editor 'rome' has no hyperparameters"]),
+    (["--out", "subject.json/results"], ["cannot write to the output folder subject.json/results"]),
+    (["--device", "cuda"], ["device 'cuda': this machine has 0 CUDA devices; use cpu"]),
+    (["--device", "abacus"], ["unknown device 'abacus'"]),
+    (["--set", "fake.unsupported=true"], ["editor 'fake' cannot edit", "it is a test; leave it out"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "parts"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_a_wrong_request_is_one_clear_line_and_nothing_is_run(
+    compare, fake_editors, saved_model, tmp_path, monkeypatch, arguments, parts
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (tmp_path / "broken.json").write_text('{"case_id": 0}\n{"case_id": \n')
+    broken = {"case_id": 0, "prompt": "Who is it?", "subject": "Ada", "target_new": "a", "ground_truth": "b"}
+    (tmp_path / "subject.json").write_text(json.dumps(broken))
+    for folder, text in (("yamls", "layerz: [1]\n"), ("broken", "layers: [1\n")):
+        (tmp_path / folder / "ROME").mkdir(parents=True)
+        (tmp_path / folder / "ROME" / f"{saved_model.name}.yaml").write_text(text)
+    code, out, err = compare(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("compare.py: ")
+    assert len(err.splitlines()) == 1
+    assert [part for part in parts if part not in err] == []
+    assert fake_editors.WeightEditor.log == []
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_debug_keeps_the_traceback(compare):
+    from kgt_editor.errors import UsageError
+
+    with pytest.raises(UsageError):
+        compare("--editors", "rom", "--debug")
+
+
+def test_list_names_editors_models_and_data_sets(capsys, fake_editors):
+    assert main(["--list"], ROOT / "hparams") == 0
+    out = capsys.readouterr().out
+    for name in ("none", "kgt", "rome", "mend", "fake", "memory", "world", "counterfact", "any Hugging Face"):
+        assert name in out
+
+
+START = """
+import sys
+from pathlib import Path
+from kgt_editor.editors.base import register
+from kgt_editor.evaluation.cli import main
+register("fake", "fake_editors:WeightEditor")
+sys.exit(main(sys.argv[1:], Path("hparams")))
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("mode", ["sequential", "single"])
+def test_an_interrupt_keeps_what_is_measured(saved_model, counterfact_file, tmp_path, sent, mode):
+    out = tmp_path / "results"
+    arguments = ["--editors", "fake", "--model", str(saved_model), "--dataset", "counterfact", "--size", "30"]
+    arguments += ["--data", str(counterfact_file), "--mode", mode, "--out", str(out), "--set", "fake.delay=0.2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, *arguments, "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "OMP_NUM_THREADS": "1"},
+        # A shell that starts pytest in the background has children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list(out.glob("*/cells.jsonl")):  # the no-edit cell is complete, the slow one has begun
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1.5)
+        process.send_signal(sent)
+        stdout, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    (folder,) = out.iterdir()
+    assert process.returncode == 130, stderr
+    last = stderr.splitlines()[-1]
+    assert last == f"compare.py: interrupted, 1 cells not complete; measured so far: {folder}"
+    assert "Traceback" not in stdout + stderr
+    summary = read(folder, "summary.json")
+    assert [row["editor"] for row in summary["rows"]] == ["none"]
+    assert summary["missing"] == [{"editor": "fake", "seed": 0}]
+    assert not summary["complete"]
+    records = read(folder, "records.jsonl")
+    assert sum(r["editor"] == "none" for r in records) == 30
+    kept = [r for r in records if r["editor"] == "fake"]
+    assert 0 < len(kept) < 30
+    assert all(r["edit_seconds"] >= 0.2 for r in kept)
+    assert read(folder, "manifest.json")["status"] == "interrupted"
+    assert read(folder, "cells.jsonl")[-1]["status"] == "interrupted"
+
+
+def test_the_script_runs_from_any_folder(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "compare.py"), "--editors", "nobody"]
+    found = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("compare.py: unknown editor 'nobody'")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from kgt_editor.evaluation.console import Display, listing, results_table
+from kgt_editor.evaluation.metrics import METRICS
+from kgt_editor.evaluation.results import CellResult
+
+
+def row(editor, mean, p50=0.02):
+    return {
+        "editor": editor,
+        "model": "testbed-gpt2",
+        "dataset": "world",
+        "mode": "sequential",
+        "size": 200,
+        "seeds": [0, 1],
+        "metrics": {name: {"mean": mean, "low": mean - 0.01, "high": mean + 0.02} for name in METRICS}
+        | {"neighbourhood_score": None},
+        "edit_seconds": {"p50": p50, "p95": 1.5, "mean": 0.1},
+        "peak_memory_bytes": 300 * 2**20,
+        "failed_edits": 3,
+        "forward_seconds": 0.002,
+    }
+
+
+def printed(renderable, width):
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(renderable)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_no_number_is_cut_off_at_any_width(width):
+    rows = [row("none", 0.012, 1e-6), row("kgt", 0.987), row("rome", 0.5)]
+    text = printed(results_table(rows, width), width)
+    for part in ("none", "kgt", "rome", "98.7", "±1.5", "20.0 ms", "1.50 s", "10.0", "300", "testbed-gpt2", "200"):
+        assert part in text, part
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_no_edit_row_has_no_latency_and_a_missing_metric_no_number():
+    text = printed(results_table([row("none", 0.5, 1e-6)], 120), 120)
+    assert "0.0 ms" not in text
+    assert " - " in text
+
+
+def test_off_a_terminal_there_is_one_plain_line_a_cell():
+    stream = io.StringIO()
+    display = Display(Console(file=stream, width=30))
+    with display.stage("kgt", 0) as advance:
+        advance("editing", 1, 2)
+    display.finished("kgt", 0, CellResult("kgt", 0))
+    display.failed("mend", None, "a reason that is a good deal longer than the console is wide")
+    assert stream.getvalue().splitlines() == [
+        "kgt, seed 0: 0 edits",
+        "mend, preparation: failed: a reason that is a good deal longer than the console is wide",
+    ]
+
+
+def test_on_a_terminal_the_stage_is_shown():
+    stream = io.StringIO()
+    with Display(Console(file=stream, width=100, force_terminal=True)).stage("kgt", 1) as advance:
+        advance("editing", 1, 2)
+    assert "kgt, seed 1: editing" in stream.getvalue()
+
+
+def test_a_listing_gives_one_line_each():
+    lines = printed(listing("Editors", {"rome": "rank-one", "kgt": "graph"}), 80).splitlines()
+    assert [line.split() for line in lines if line.strip()] == [["Editors"], ["rome", "rank-one"], ["kgt", "graph"]]

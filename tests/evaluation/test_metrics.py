@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from kgt_editor.data.base import KnownFact
+from kgt_editor.data.record import Record
+from kgt_editor.evaluation.metrics import CaseScores, PromptScore, evaluate, recall, scorer
+from kgt_editor.lm.scoring import TargetScore, score_targets
+
+
+def pair(new, true, greedy="", tokens=(1, 1)):
+    return PromptScore(
+        TargetScore(math.log(new), tokens[0], greedy == "new"), TargetScore(math.log(true), tokens[1], greedy == "true")
+    )
+
+
+def test_the_six_metrics_of_hand_made_probabilities():
+    case = CaseScores(
+        edit=pair(0.6, 0.3, "new"),
+        paraphrases=(pair(0.5, 0.2, "new"), pair(0.1, 0.2, "true"), pair(0.3, 0.2)),
+        neighbourhood=(pair(0.1, 0.9, "true"), pair(0.2, 0.3), pair(0.8, 0.1, "new"), pair(0.1, 0.2, "true")),
+    )
+    assert case.metrics() == {
+        "efficacy_score": 1.0,
+        "paraphrase_score": pytest.approx(2 / 3),
+        "neighbourhood_score": 0.75,
+        "efficacy_accuracy": 1.0,
+        "paraphrase_accuracy": pytest.approx(1 / 3),
+        "neighbourhood_accuracy": 0.5,
+    }
+
+
+def test_a_case_without_such_prompts_has_no_such_metric():
+    found = CaseScores(pair(0.1, 0.2), (), ()).metrics()
+    assert found["efficacy_score"] == 0.0
+    assert {name for name, value in found.items() if value is None} == {
+        "paraphrase_score",
+        "neighbourhood_score",
+        "paraphrase_accuracy",
+        "neighbourhood_accuracy",
+    }
+
+
+def test_a_long_answer_is_judged_per_token_or_in_all():
+    case = CaseScores(pair(0.10, 0.20, tokens=(4, 1)), (), ())
+    assert case.metrics("mean")["efficacy_score"] == 1.0
+    assert case.metrics("sum")["efficacy_score"] == 0.0
+
+
+def test_a_tie_and_a_model_that_gives_nan_prefer_neither():
+    nan = TargetScore(math.nan, 1, False)
+    for score in (pair(0.2, 0.2), PromptScore(nan, nan), PromptScore(nan, TargetScore(-1.0, 1, False))):
+        found = CaseScores(score, (), (score,)).metrics()
+        assert (found["efficacy_score"], found["neighbourhood_score"]) == (0.0, 0.0)
+    assert json.loads(json.dumps(PromptScore(nan, nan).as_dict(), allow_nan=False))["log_prob_new"] is None
+
+
+RECORD = Record(
+    case_id=1,
+    subject="Ada Brun",
+    relation_id="",
+    prompt="{} speaks",
+    target_new="Quin",
+    target_true="Norrish",
+    paraphrase_prompts=("At home Ada Brun spoke",),
+    neighbourhood_prompts=("Runa Gildt speaks", "Sava Irk speaks"),
+)
+PROBABILITIES = {
+    ("Ada Brun speaks", "Quin"): 0.9,
+    ("Ada Brun speaks", "Norrish"): 0.1,
+    ("At home Ada Brun spoke", "Quin"): 0.2,
+    ("At home Ada Brun spoke", "Norrish"): 0.4,
+    ("Runa Gildt speaks", "Quin"): 0.1,
+    ("Runa Gildt speaks", "Norrish"): 0.8,
+    ("Sava Irk speaks", "Quin"): 0.7,
+    ("Sava Irk speaks", "Norrish"): 0.3,
+}
+
+
+def lookup(prompts, targets):
+    return [
+        TargetScore(math.log(PROBABILITIES[key]), 1, PROBABILITIES[key] > 0.5)
+        for key in zip(prompts, targets, strict=True)
+    ]
+
+
+def test_every_prompt_of_a_record_meets_both_answers():
+    (case,) = evaluate(lookup, [RECORD])
+    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5]
+
+
+def test_a_neighbour_that_is_edited_itself_is_left_out():
+    first, second = evaluate(lookup, [RECORD, RECORD], edited_queries={"Sava Irk speaks"})
+    assert first == second
+    assert len(first.neighbourhood) == 1
+    assert first.metrics()["neighbourhood_score"] == 1.0
+
+
+def test_recall_is_greedy():
+    assert recall(lookup, [KnownFact("Runa Gildt speaks", "Norrish"), KnownFact("Sava Irk speaks", "Norrish")]) == [
+        True,
+        False,
+    ]
+
+
+def test_a_model_with_its_own_way_of_answering_is_asked_that_way(tiny_gpt2):
+    model, tok = tiny_gpt2
+    plain = scorer(model, tok)(["Ada Brun speaks"], ["Quin"])
+    assert plain == score_targets(model, tok, ["Ada Brun speaks"], ["Quin"])
+
+    class Own:
+        def score_targets(self, prompts, targets, batch_size):
+            return [(prompts, targets, batch_size)]
+
+    assert scorer(Own(), tok, batch_size=7)(["p"], ["t"]) == [(["p"], ["t"], 7)]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from kgt_editor.evaluation.stats import latency, share_interval, t_quantile
+
+
+# Two-sided 95 % points of Student's t from the usual printed table.
+@pytest.mark.parametrize(
+    ("degrees", "printed"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (10, 2.228), (30, 2.042)]
+)
+def test_t_quantiles_are_those_of_the_table(degrees, printed):
+    assert t_quantile(0.975, degrees) == pytest.approx(printed, abs=5e-4)
+
+
+def test_several_seeds_give_a_t_interval_over_their_means():
+    found = share_interval([[0.4, 0.6], [0.5, 0.7], [0.6, 0.8]])
+    half = 4.303 * 0.1 / math.sqrt(3)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half), abs=1e-4)
+
+
+def test_shares_stay_between_zero_and_one():
+    found = share_interval([[1.0], [0.0]])
+    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
+
+
+def test_one_seed_bootstraps_over_its_cases():
+    values = [1.0] * 80 + [0.0] * 20
+    found = share_interval([values])
+    expected = 1.96 * math.sqrt(0.8 * 0.2 / 100)
+    assert found.mean == pytest.approx(0.8)
+    assert found.high - found.mean == pytest.approx(expected, abs=0.02)
+    assert found.mean - found.low == pytest.approx(expected, abs=0.02)
+    assert share_interval([values]) == found
+
+
+def test_a_case_all_alike_has_no_spread_and_none_at_all_gives_none():
+    assert share_interval([[1.0, 1.0]]).as_dict() == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert share_interval([[], []]) is None
+    assert share_interval([]) is None
+
+
+def test_latency_pools_the_seeds_and_compares_first_and_last_edits():
+    found = latency([[float(second) for second in range(1, 21)], [21.0] * 20])
+    assert found["p50"] == pytest.approx(20.5)
+    assert found["p95"] == 21.0
+    assert found["mean"] == pytest.approx((210 + 420) / 40)
+    assert found["first_tenth_p50"] == pytest.approx((2 + 21) / 2)
+    assert found["last_tenth_p50"] == pytest.approx(20.5 + 0.0)
+    assert latency([[0.5]])["last_tenth_p50"] == 0.5
+    assert latency([[]]) is None

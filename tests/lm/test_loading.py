@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from kgt_editor.errors import UsageError
+from kgt_editor.lm import loading
+
+
+@pytest.fixture
+def saved(tiny_lm, tmp_path):
+    model, tok = tiny_lm
+    folder = tmp_path / "own-model"
+    model.half().save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder, model
+
+
+def test_loads_a_folder_in_the_wanted_dtype_and_ready_to_evaluate(saved):
+    folder, original = saved
+    model, tok = loading.load_model(str(folder), device="cpu")
+    assert not model.training
+    assert tok.pad_token_id is not None
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    for name, value in original.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value.float()), name
+    half, _ = loading.load_model(str(folder), device="cpu", dtype="bfloat16")
+    assert next(half.parameters()).dtype == torch.bfloat16
+
+
+def test_a_tokenizer_without_pad_token_pads_with_end_of_text(saved):
+    folder, _ = saved
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("pad_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    _, tok = loading.load_model(str(folder), device="cpu")
+    assert tok.pad_token == tok.eos_token
+
+
+def test_a_shipped_model_goes_by_its_folders_name(saved, monkeypatch):
+    folder, _ = saved
+    monkeypatch.setattr(loading, "MODELS_DIR", folder.parent)
+    assert loading.model_source("own-model") == str(folder)
+    assert "3 layers of width 32" in loading.known_models()["own-model"]
+
+
+def test_the_shipped_models_load():
+    for name in loading.known_models():
+        model, tok = loading.load_model(name, device="cpu")
+        assert model(**tok("The town of", return_tensors="pt")).logits.isfinite().all()
+
+
+def test_unknown_names_list_the_shipped_ones(monkeypatch, tmp_path, saved):
+    folder, _ = saved
+    monkeypatch.setattr(loading, "MODELS_DIR", folder.parent)
+    with pytest.raises(UsageError, match="unknown model 'testbed-bert'; shipped ones: own-model"):
+        loading.model_source("testbed-bert")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for check in (loading.check_model, loading.load_model):
+        with pytest.raises(UsageError, match="'no/such-model' is neither shipped") as caught:
+            check("no/such-model")
+        assert "\n" not in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"has no config\.json"):
+        loading.model_source(str(tmp_path / "empty"))
+
+
+def test_devices_and_dtypes_are_checked(monkeypatch):
+    assert loading.resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(UsageError, match="unknown device 'tpu9'"):
+        loading.resolve_device("tpu9")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert loading.resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(UsageError, match="this machine has 0 CUDA devices; use cpu"):
+        loading.resolve_device("cuda")
+    with pytest.raises(UsageError, match="unknown dtype 'int8'"):
+        loading.load_model("testbed-gpt2", dtype="int8")
