@@ -176,10 +176,13 @@ def _list() -> None:
     from kgt_editor.lm.loading import known_models
 
     stdout = Console(highlight=False)
-    stdout.print(listing("Editors", {name: cls.description for name, cls in editors.available().items()}))
-    models = {**known_models(), "<name or path>": "any Hugging Face causal language model"}
-    stdout.print(listing("Models", models))
-    stdout.print(listing("Data sets", data.available()))
+    described = {
+        "Editors": {name: cls.description for name, cls in editors.available().items()},
+        "Models": {**known_models(), "<name or path>": "any Hugging Face causal language model"},
+        "Data sets": data.available(),
+    }
+    for title, entries in described.items():
+        stdout.print(listing(title, entries), soft_wrap=True)
 
 
 def _on_signals() -> None:

@@ -14,8 +14,7 @@ from rich.text import Text
 
 from kgt_editor.evaluation.results import CellResult
 
-PLAIN_WIDTH = 120  # of what is printed where stdout is no terminal
-TABLE_WIDTH = 112  # what the table needs with editors as rows
+PLAIN_WIDTH = 160  # of what is printed where stdout is no terminal
 
 _COLUMNS = {
     "efficacy_score": "efficacy\nscore %",
@@ -28,6 +27,7 @@ _COLUMNS = {
 }
 _COST_COLUMNS = ("edit\np50", "edit\np95", "edit/\nforw.", "memory\nMiB", "failed\nedits")
 FOOTNOTES = (
+    "±: half the width of the 95 % interval, over seeds (over cases where there is one seed).",
     "The testbed models are small stand-ins trained from scratch; their numbers are not comparable to the paper's "
     "models.",
     "Score: the new answer is more probable than the true one. A model that an editor has destroyed prefers either at "
@@ -87,19 +87,24 @@ def results_console() -> Console:
 def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     """The rows of a summary, laid out like Table 1 of the paper (arXiv 2405.19686) with cost columns.
 
-    On a console narrower than the table, ``width`` characters, editors become columns and measures rows.
+    Where that is wider than ``width`` characters, editors become columns and measures rows.
     """
     first = rows[0]
     seeds = max(len(row["seeds"]) for row in rows)
     title = f"{first['model']} on {first['dataset']}: {first['size']} {first['mode']} edits, {seeds} seed(s)"
     headings = ["editor", *_COLUMNS.values(), *_COST_COLUMNS]
     lines = [headings, *([row["editor"], *_shares(row), *_costs(row)] for row in rows)]
-    wide = width >= TABLE_WIDTH
-    if not wide:
-        lines = [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)]
+    table = _table(title, lines)
+    # Measured on a console that is wider than any table, which says what the table wants rather than what it gets.
+    if Console(width=10_000).measure(table).maximum <= width:
+        return table
+    return _table(title, [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)])
+
+
+def _table(title: str, lines: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for position, heading in enumerate(lines[0]):
-        table.add_column(heading, justify="right" if position else "left", no_wrap=wide)
+        table.add_column(heading, justify="right" if position else "left", overflow="fold")
     for line in lines[1:]:
         table.add_row(*line)
     return table
@@ -125,11 +130,7 @@ def _seconds(value: float) -> str:
     return f"{1000 * value:.1f} ms" if value < 1 else f"{value:.2f} s"
 
 
-def listing(title: str, entries: dict[str, str]) -> Table:
-    """Names and their lines, for ``--list``."""
-    table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for name, line in entries.items():
-        table.add_row(f"  {name}", line)
-    return table
+def listing(title: str, entries: dict[str, str]) -> Text:
+    """Names and their lines, for ``--list``; print it with ``soft_wrap``."""
+    width = max(map(len, entries), default=0)
+    return Text("\n".join([title, *(f"  {name:<{width}}  {line}" for name, line in entries.items())]))

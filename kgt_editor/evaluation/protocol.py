@@ -136,7 +136,7 @@ def run_cell(
         advance: progress, ``(stage, done, total)``.
 
     Raises:
-        KgtError: the editor cannot undo its edits.
+        KgtError: the editor cannot undo its edits, or none of them succeeded.
     """
     _seed_everything(plan.seed)
     tidy(_device(model))
@@ -154,6 +154,9 @@ def run_cell(
     else:
         _single(editor, model, tok, plan, cell, finish, advance)
         _check_undone(name, model, base)
+    if cell.failed_edits == len(cell.cases):
+        # The row would be the no-edit row under another name.
+        raise KgtError(f"all {cell.failed_edits} edits failed, the first because: {cell.cases[0].failure}")
     return cell
 
 

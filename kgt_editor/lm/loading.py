@@ -68,12 +68,15 @@ def check_model(name: str) -> None:
     Raises:
         UsageError: as :func:`load_model`.
     """
+    from huggingface_hub import HfApi, try_to_load_from_cache
     from transformers import AutoConfig
 
     source = model_source(name)
     try:
+        if not Path(source).is_dir() and not isinstance(try_to_load_from_cache(source, "config.json"), str):
+            HfApi().model_info(source, timeout=10)  # asked once, where from_pretrained would try again and again
         AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the hub's client raises its HTTP library's errors, which share no base class
         raise _not_loadable(name, error) from None
 
 

@@ -100,17 +100,17 @@ def test_limit_takes_the_first_records_of_the_same_order(compare, tmp_path):
 
 
 def test_set_reaches_the_editor_and_refused_edits_are_counted(compare, tmp_path):
-    refused = list(range(60))
+    assert compare("--limit", "2", out=tmp_path / "before")[0] == 0
+    (folder,) = (tmp_path / "before").iterdir()
+    refused = [r["case_id"] for r in read(folder, "records.jsonl") if r["editor"] == "none"]
     code, _, err = compare("--set", f"fake.refuse={refused}", "--set", "fake.seed=3")
     assert code == 0
-    assert "4 edits failed" in err
+    assert "fake, seed 0: 4 edits, 2 edits failed" in err
     folder = the_run(tmp_path)
-    none, fake = read(folder, "summary.json")["rows"]
-    assert fake["failed_edits"] == 4
-    assert fake["edit_seconds"] is None
-    assert fake["metrics"] == none["metrics"]
-    reasons = {r["failure"] for r in read(folder, "records.jsonl") if r["editor"] == "fake"}
-    assert all("is refused" in reason for reason in reasons)
+    assert read(folder, "summary.json")["rows"][1]["failed_edits"] == 2
+    reasons = [r["failure"] for r in read(folder, "records.jsonl") if r["editor"] == "fake" and r["failure"]]
+    assert reasons == [f"case {case} is refused" for case in refused]
+    assert read(folder, "manifest.json")["config"]["hparams"]["fake"]["seed"] == 3
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,7 @@ def test_set_reaches_the_editor_and_refused_edits_are_counted(compare, tmp_path)
         ("fake.crash=true", 0, "RuntimeError: a defect over two lines"),
         ("fake.leak=true", 0, "did not undo its own edit"),
         ("fake.hook=true", 0, "its answers are not"),
+        (f"fake.refuse={list(range(60))}", 0, "all 4 edits failed, the first because: case "),
         ("fake.unprepared=true", None, "no hypernetwork today"),
     ],
 )

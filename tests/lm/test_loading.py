@@ -57,7 +57,9 @@ def test_unknown_names_list_the_shipped_ones(monkeypatch, tmp_path, saved):
     monkeypatch.setattr(loading, "MODELS_DIR", folder.parent)
     with pytest.raises(UsageError, match="unknown model 'testbed-bert'; shipped ones: own-model"):
         loading.model_source("testbed-bert")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Nothing answers there: the same as a machine without network.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for check in (loading.check_model, loading.load_model):
         with pytest.raises(UsageError, match="'no/such-model' is neither shipped") as caught:
             check("no/such-model")
