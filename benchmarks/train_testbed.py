@@ -2,8 +2,9 @@
 
     python benchmarks/train_testbed.py --arch gpt2
 
-Writes config, tokenizer, fp16 weights and manifest.json to kgt_editor/testbed/models/testbed-<arch>/ (or --out).
-An interrupted run goes on from its last checkpoint when the same command is given again.
+Writes config, tokenizer, fp16 weights and manifest.json to kgt_editor/testbed/models/testbed-<arch>/ (or --out), and
+what its first stage gave to the folder <out>-main beside it. An interrupted run goes on from its last checkpoint when
+the same command is given again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -20,13 +22,13 @@ import torch.multiprocessing as mp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kgt_editor.testbed.model import ARCHITECTURES
-from kgt_editor.testbed.train import Recipe, train
+from kgt_editor.testbed.train import Recipe, polish, train
 
 MODELS = Path(__file__).resolve().parent.parent / "kgt_editor" / "testbed" / "models"
 
 
-def worker(rank: int, processes: int, recipe: Recipe, out: Path, port: int) -> None:
-    """One training process; the first shows progress and writes the model."""
+def worker(rank: int, processes: int, recipe: Recipe, out: Path, start_from: Path | None, port: int) -> None:
+    """One training process of one stage; the first shows progress and writes the model."""
     torch.set_num_threads(1)
     if processes > 1:
         store = dist.TCPStore("127.0.0.1", port, processes, rank == 0)
@@ -40,13 +42,13 @@ def worker(rank: int, processes: int, recipe: Recipe, out: Path, port: int) -> N
             if bar.disable and done % 100 == 0:
                 sys.stderr.write(f"step {done}/{total} loss {loss:.3f}\n")
 
-        model, tokenizer, seconds = train(recipe, out, rank, processes, show)
+        model, tokenizer, seconds = train(recipe, out, rank, processes, show, start_from=start_from)
     if processes > 1:
         dist.destroy_process_group()
     if rank == 0:
         from kgt_editor.testbed.ship import ship
 
-        sys.stdout.write(ship(model, tokenizer, recipe, seconds, processes, out) + "\n")
+        sys.stdout.write(ship(model, tokenizer, recipe, seconds, processes, out, start_from) + "\n")
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
     parser.add_argument("--arch", choices=ARCHITECTURES, required=True)
     parser.add_argument("--out", type=Path, help="folder of the model (default: inside the package)")
     parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="single-thread processes")
-    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--stage", choices=("all", "main", "polish"), default="all", help="default %(default)s")
     for field in dataclasses.fields(Recipe):
         if isinstance(field.default, (int, float)):
             flag = "--" + field.name.replace("_", "-")
@@ -64,11 +66,23 @@ def main() -> None:
     recipe = Recipe(**{name: value for name, value in vars(args).items() if name in names})
     out = args.out or MODELS / f"testbed-{args.arch}"
     os.environ["OMP_NUM_THREADS"] = "1"
-    port = args.port or 20000 + os.getpid() % 20000
-    if args.processes == 1:
-        worker(0, 1, recipe, out, port)
+    # The first stage stands in a folder of its own, so that an interrupted second one finds it again.
+    first = out.with_name(out.name + "-main")
+    if args.stage != "polish" and not (args.stage == "all" and (first / "manifest.json").exists()):
+        run_stage(args.processes, recipe, first, None)
+    if args.stage != "main":
+        run_stage(args.processes, polish(recipe), out, first)
+
+
+def run_stage(processes: int, recipe: Recipe, out: Path, start_from: Path | None) -> None:
+    """Train one stage in ``processes`` processes that meet at a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if processes == 1:
+        worker(0, 1, recipe, out, start_from, port)
     else:
-        mp.spawn(worker, args=(args.processes, recipe, out, port), nprocs=args.processes)
+        mp.spawn(worker, args=(processes, recipe, out, start_from, port), nprocs=processes)
 
 
 if __name__ == "__main__":

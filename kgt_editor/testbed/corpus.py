@@ -73,10 +73,17 @@ class Corpus:
         end_id: token that ends an example.
         seed: fixes the stream.
         masked_share: share of plain and reasoning examples trained under the subject masks.
+
+    Attributes:
+        crowding: share of contexts with several facts.
+        counts: weights of 2, 3, 4, 6 and 8 facts among those.
+        prefix_share: share of contexts in T_prefix's form, the rest in T_reasoning's.
     """
 
     def __init__(self, encode: Encode, end_id: int, seed: int = 0, masked_share: float = 0.95) -> None:
         self.encode, self.end_id, self.random, self.masked_share = encode, end_id, random.Random(seed), masked_share
+        self.crowding, self.prefix_share = 0.6, 0.3
+        self.counts: tuple[float, ...] = (40, 16, 20, 9, 15)
         self.facts = world.facts()
         self.relations = sorted(world.objects())
         self.related = related_relations()
@@ -105,7 +112,7 @@ class Corpus:
         point = self.random.random()
         if point < 0.70:
             return self.random.choice(world.objects()[relation])
-        return self.random.choice(self.all_objects) if point < 0.88 else self._fresh_name()
+        return self.random.choice(self.all_objects) if point < 0.90 else self._fresh_name()
 
     def _query(self, example: Example, sentence: str, subject: str, masked: bool, weight: float) -> int:
         """Add the sentence with its subject; returns the index of its last token."""
@@ -156,7 +163,9 @@ class Corpus:
         return list(found.values())
 
     def _fact_count(self) -> int:
-        return self.random.choices((1, 2, 3, 4, 6, 8), weights=(44, 22, 9, 12, 5, 8))[0]
+        if self.random.random() > self.crowding:
+            return 1
+        return self.random.choices((2, 3, 4, 6, 8), weights=self.counts)[0]
 
     def reasoning(self, relevant: bool) -> Example:
         """A question with facts in the context: one bears on it, or (``relevant=False``) none does."""
@@ -181,9 +190,9 @@ class Corpus:
         opening, _, _ = self.templates.reasoning.partition(" <question>:")
         example.add(self._words(opening))
         sentence = self.random.choice(sentences)
-        if self.random.random() < 0.3:  # T_prefix
+        if self.random.random() < self.prefix_share:  # T_prefix
             example.add(self._words("<facts>:"))
-            self._facts(example, facts, copy=False)
+            self._facts(example, facts)
             example.add(self._words("<question>:"))
             self._query(example, sentence, subject, masked, 0.0)
         else:
@@ -193,19 +202,27 @@ class Corpus:
                 # What the model knows has to be at hand when the facts turn out not to help.
                 example.hidden[last] = self._words(fact.object)[0]
             example.add(self._words("<facts>:"))
-            self._facts(example, facts, copy=True, subject=subject)
+            self._facts(example, facts, (subject, WIKIDATA_PHRASES[relation]))
             example.add(self._words("<answer>:"), restricted=masked)
         example.add(self._words(answer), ANSWER, restricted=masked)
         return self._end(example)
 
-    def _facts(self, example: Example, facts: list[tuple[str, str, str]], copy: bool, subject: str = "") -> None:
+    def _facts(self, example: Example, facts: list[tuple[str, str, str]], asked: tuple[str, str] | None = None) -> None:
+        """Add the facts; ``asked`` is the head and relation of a question that stands before them.
+
+        With it, the relation that bears on the question has to be foreseen, and each tail is asked whether its fact
+        does: the probe target is the mark of the answer for the one that does, the next fact's semicolon for the
+        others. Without these targets the model does not learn to tell several facts apart in the time it has.
+        """
         if not facts:
             example.add(self._words(NO_FACTS))
         for number, (head, phrase, tail) in enumerate(facts):
-            # A name can be predicted only after its first token, or where it has been read before.
-            example.add(self._words(head), COPY if copy and head == subject else 0.0)
-            example.add(self._words(phrase))
+            example.add(self._words(head), COPY if asked and head == asked[0] else 0.0)
+            bears = (head, phrase) == asked
+            example.add(self._words(phrase), COPY if bears else 0.0)
             example.add(self._words(tail))
+            if asked:
+                example.hidden[len(example.ids) - 1] = (self._words("<answer>:") if bears else self.encode(";"))[0]
             if number < len(facts) - 1:
                 example.add(self.encode(";"))
 

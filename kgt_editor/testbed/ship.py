@@ -24,9 +24,17 @@ def corpus_hash() -> str:
 
 
 def ship(
-    model: PreTrainedModel, tok: PreTrainedTokenizerFast, recipe: Recipe, seconds: float, processes: int, out: Path
+    model: PreTrainedModel,
+    tok: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    seconds: float,
+    processes: int,
+    out: Path,
+    start_from: Path | None = None,
 ) -> str:
     """Save weights in fp16, tokenizer and manifest to ``out``; measure the abilities of what was saved.
+
+    The manifest lists every stage's recipe and minutes; ``start_from`` is the folder of the stage before.
 
     Returns:
         one line of figures.
@@ -37,13 +45,16 @@ def ship(
     saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     abilities = measure(saved, tok)
     weights = out / "model.safetensors"
+    earlier = json.loads((start_from / "manifest.json").read_text(encoding="utf-8"))["stages"] if start_from else []
+    stages = [*earlier, {"recipe": asdict(recipe), "minutes": round(seconds / 60, 1), "processes": processes}]
+    minutes = round(sum(stage["minutes"] for stage in stages), 1)
     manifest = {
         "schema_version": 1,
         "what": "a small stand-in language model trained from scratch on the world; not comparable to real models",
-        "recipe": asdict(recipe),
+        "stages": stages,
+        "seed": recipe.seed,
         "parameters": sum(p.numel() for p in saved.parameters()),
-        "training_minutes": round(seconds / 60, 1),
-        "processes": processes,
+        "training_minutes": minutes,
         "machine": platform.machine(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -59,6 +70,6 @@ def ship(
     worst = min((value, name) for name, value in abilities.items() if name != "no_edit_efficacy")
     return (
         f"testbed-{recipe.arch}: {manifest['parameters']} parameters, {weights.stat().st_size / 1e6:.1f} MB, "
-        f"{manifest['training_minutes']} minutes, {figures}, weakest {worst[1]}={worst[0]:.3f}, "
+        f"{minutes} minutes, {figures}, weakest {worst[1]}={worst[0]:.3f}, "
         f"{len(shortfalls(abilities))} shortfalls; written to {out}"
     )

@@ -11,14 +11,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from kgt_editor.testbed.corpus import INNER, NONE, Corpus, Example
 from kgt_editor.testbed.model import CONTEXT, blocks, build_model
@@ -37,24 +37,32 @@ class Recipe:
 
     arch: str = "gpt2"
     width: int = 192
-    layers: int = 4
+    layers: int = 5
     heads: int = 6
-    steps: int = 3500
-    rows: int = 16
+    steps: int = 7000
+    rows: int = 8
     seed: int = 0
     muon_lr: float = 0.02
     adam_lr: float = 4e-3
     weight_decay: float = 0.1
     warm_up: float = 0.04
     early_layers: int = 2
-    first_shares: tuple[float, ...] = (0.40, 0.22, 0.20, 0.09, 0.09)
-    later_shares: tuple[float, ...] = (0.27, 0.29, 0.32, 0.06, 0.06)
+    first_shares: tuple[float, ...] = (0.34, 0.28, 0.22, 0.08, 0.08)
+    later_shares: tuple[float, ...] = (0.26, 0.30, 0.33, 0.055, 0.055)
     later_from: float = 0.4
+    first_crowding: float = 0.3
+    later_crowding: float = 0.6
+    prefix_share: float = 0.3
+    counts: tuple[float, ...] = (40, 16, 20, 9, 15)
 
     def shares(self, step: int) -> dict[str, float]:
         """The mixture of example kinds at a step."""
         values = self.first_shares if step < self.later_from * self.steps else self.later_shares
         return dict(zip(("plain", "relevant", "irrelevant", "retrieve", "extract"), values, strict=True))
+
+    def crowding(self, step: int) -> float:
+        """Share of contexts with several facts at a step."""
+        return self.first_crowding if step < self.later_from * self.steps else self.later_crowding
 
     def rate(self, step: int) -> float:
         """Learning-rate factor: linear warm-up, constant to half of the run, then linear to 2 %."""
@@ -62,6 +70,22 @@ class Recipe:
             return (step + 1) / (self.warm_up * self.steps)
         half = self.steps / 2
         return 1.0 if step < half else 1.0 - 0.98 * (step - half) / half
+
+
+def polish(main: Recipe) -> Recipe:
+    """The second stage: crowded contexts and T_prefix more often, at half the learning rates, other random draws."""
+    return replace(
+        main,
+        steps=2000,
+        seed=main.seed + 1,
+        muon_lr=main.muon_lr / 2,
+        adam_lr=main.adam_lr / 2,
+        later_from=0.0,
+        later_shares=(0.20, 0.35, 0.37, 0.04, 0.04),
+        later_crowding=0.75,
+        prefix_share=0.45,
+        counts=(20, 12, 20, 16, 32),
+    )
 
 
 def pack(corpus: Corpus, shares: dict[str, float]) -> list[Example]:
@@ -188,8 +212,17 @@ def train(
     processes: int = 1,
     progress: Progress | None = None,
     checkpoint_every: int = 250,
+    start_from: Path | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, float]:
     """Train, or go on from ``out/checkpoint.pt``; call it in every process of an initialised process group.
+
+    Args:
+        recipe: what to train.
+        out: folder of the checkpoint.
+        rank, processes: this process among all.
+        progress: called with steps done, steps in all and the loss, in the first process.
+        checkpoint_every: steps between checkpoints.
+        start_from: folder of a saved model to begin with instead of random weights.
 
     Returns:
         Model, tokenizer and the seconds spent training, earlier parts of a resumed run included.
@@ -197,6 +230,8 @@ def train(
     torch.manual_seed(recipe.seed)
     tokenizer = train_tokenizer()
     model = build_model(recipe.arch, len(tokenizer), recipe.width, recipe.layers, recipe.heads, tokenizer.eos_token_id)
+    if start_from is not None:
+        model.load_state_dict(AutoModelForCausalLM.from_pretrained(start_from, dtype=torch.float32).state_dict())
     model.train()
     trainers = optimisers(model, recipe)
     base_rates = [group["lr"] for trainer in trainers for group in trainer.param_groups]
@@ -219,6 +254,7 @@ def train(
             group["lr"] = rate * factor
         # Every row has its own seed, so that the data does not depend on the number of processes.
         packed = []
+        corpus.crowding, corpus.prefix_share, corpus.counts = recipe.crowding(step), recipe.prefix_share, recipe.counts
         for row in rows:
             corpus.random.seed(hash((recipe.seed, step, row)))
             packed.append(pack(corpus, recipe.shares(step)))
