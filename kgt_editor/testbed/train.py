@@ -73,15 +73,15 @@ class Recipe:
 
 
 def polish(main: Recipe) -> Recipe:
-    """The second stage: crowded contexts and T_prefix more often, at half the learning rates, other random draws."""
+    """The second stage: crowded contexts and T_prefix more often, at a quarter of the learning rates, other random draws."""
     return replace(
         main,
-        steps=2000,
+        steps=3000,
         seed=main.seed + 1,
-        muon_lr=main.muon_lr / 2,
-        adam_lr=main.adam_lr / 2,
+        muon_lr=main.muon_lr / 4,
+        adam_lr=main.adam_lr / 4,
         later_from=0.0,
-        later_shares=(0.20, 0.35, 0.37, 0.04, 0.04),
+        later_shares=(0.20, 0.34, 0.36, 0.05, 0.05),
         later_crowding=0.75,
         prefix_share=0.45,
         counts=(20, 12, 20, 16, 32),
