@@ -69,8 +69,8 @@ class Outcome:
 def edit(model: KGEnhancedLM, request: dict[str, Any]) -> Outcome:
     """Tune the graph of ``model`` to one answer; the language model stays as it is.
 
-    Two forward passes with ``relation_source`` rank (relations; then retrieval, reasoning and the plain answer in
-    one), one with user. Nothing is changed when an error is raised.
+    Three forward passes as a rule with ``relation_source`` rank (the extraction prompt; the relations behind it;
+    then retrieval, reasoning and the plain answer in one), one with user. Nothing changes when an error is raised.
 
     Raises:
         UsageError: the request is incomplete.

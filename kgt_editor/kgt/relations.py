@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
@@ -12,11 +13,16 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.kgt import scoring
+from kgt_editor.kgt.ranking import best_continuations
 from kgt_editor.kgt.templates import SEPARATOR
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode
 
+# Tokenizer -> (last word of a prompt, relation) -> ids of the relation behind it, with the separator's first token.
+_TOKENS: WeakKeyDictionary[Any, dict[tuple[str, str], list[int]]] = WeakKeyDictionary()
+
 MAX_WORDS = 12
+_MOST_KNOWN = 20_000
 _TOKENS_PER_RELATION = 12
 _SEPARATOR = re.compile(r"<\s*/?\s*sep\s*>")
 
@@ -28,15 +34,38 @@ def rank(model: Any, tok: Any, prompt: str, vocabulary: Sequence[str], k: int) -
     'country of citizenship', which has it as its beginning.
 
     Args:
+        model: the language model.
+        tok: its tokenizer.
         prompt: T_extract, filled in.
-        vocabulary: relation phrases.
+        vocabulary: relation phrases, at least one.
+        k: how many.
     """
-    ended = scoring.encode_continuations(tok, prompt, [f"{relation} {SEPARATOR}" for relation in vocabulary])
-    bare = scoring.encode_continuations(tok, prompt, vocabulary)
-    pairs = [(context, long[: len(short) + 1]) for (context, long), (_, short) in zip(ended, bare, strict=True)]
-    scores = scoring.score_continuations(model, pairs)
-    order = sorted(range(len(vocabulary)), key=lambda index: -scores[index].log_prob)
-    return [vocabulary[index] for index in order[:k]]
+    context, continuations = _terminated(tok, prompt, vocabulary)
+    return [vocabulary[index] for index in best_continuations(model, context, continuations, k)]
+
+
+def _terminated(tok: Any, prompt: str, vocabulary: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """Token ids of the prompt, and of each relation with the separator's first token.
+
+    Tokenising every relation behind the whole prompt costs as much as running the model. What a relation becomes
+    hangs on the last word before it, which the template fixes: it is remembered by that word.
+    """
+    known = _TOKENS.setdefault(tok, {})
+    last = prompt.split()[-1]
+    missing = [relation for relation in vocabulary if (last, relation) not in known]
+    if len(known) + len(missing) > _MOST_KNOWN:
+        known.clear()
+        missing = list(vocabulary)
+    ended = scoring.encode_continuations(tok, prompt, [f"{text} {SEPARATOR}" for text in [vocabulary[0], *missing]])
+    bare = scoring.encode_continuations(tok, prompt, missing)
+    for relation, (_, long), (_, short) in zip(missing, ended[1:], bare, strict=True):
+        known[last, relation] = long[: len(short) + 1]
+    context, witness = ended[0]
+    expected = known[last, vocabulary[0]]
+    if witness[: len(expected)] != expected:  # a tokenizer that looks further back than one word
+        known.clear()
+        return _terminated(tok, prompt, vocabulary)
+    return context, [known[last, relation] for relation in vocabulary]
 
 
 def generate(model: Any, tok: Any, prompt: str, subject: str, answer: str, k: int) -> list[str]:

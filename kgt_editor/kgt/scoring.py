@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
 from kgt_editor.lm.scoring import TargetScore, max_positions
@@ -36,7 +38,7 @@ def check_model(model: Any) -> tuple[bool, str]:
             f"KGT needs attention that takes a mask ({' or '.join(_MASKABLE)}), not '{kernel}': "
             "load the model with attn_implementation='sdpa'"
         )
-    if "position_ids" not in inspect.signature(model.forward).parameters:
+    if not _takes(type(model).forward, "position_ids"):
         return False, f"KGT needs a model that takes position_ids; {type(model).__name__} does not"
     return True, ""
 
@@ -92,7 +94,7 @@ def continuation_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = M
     return [found[index] for index in range(len(pairs))]
 
 
-class _Tree:
+class Tree:
     """A prefix tree of token sequences, its nodes in the order in which they were made."""
 
     def __init__(self) -> None:
@@ -120,7 +122,7 @@ class _Tree:
             node = child
         return path
 
-    def mask(self) -> Tensor:
+    def visible(self) -> Tensor:
         """Whether node i may see node j: j is i or an ancestor; shape (nodes, nodes)."""
         seen = torch.eye(len(self), dtype=torch.bool).numpy()
         for node, parent in enumerate(self.parents):
@@ -135,46 +137,80 @@ def _run(model: Any, pairs: Sequence[Pair], max_nodes: int) -> Iterator[tuple[Te
     ok, reason = check_model(model)
     if not ok:
         raise UnsupportedModelError(reason)
-    limit = max_positions(model)
     # Neighbours in sorted order share the longest prefixes.
     order = sorted(range(len(pairs)), key=lambda index: pairs[index][0] + pairs[index][1])
-    tree = _Tree()
+    tree = Tree()
     paths: list[tuple[int, list[int]]] = []
     for index in order:
         context, continuation = pairs[index]
         # The last token is never run: it predicts nothing that is scored.
         ids = (context + continuation)[:-1]
-        if limit is not None and len(ids) > limit:
-            raise KgtError(
-                f"a prompt of {len(ids)} tokens does not fit the model's context of {limit}: shorten the query, "
-                "the answer or the facts, or use a model with a longer context"
-            )
+        check_length(model, len(ids))
         if len(tree) and len(tree) + len(ids) > max_nodes:
             yield _forward(model, tree, paths)
-            tree, paths = _Tree(), []
+            tree, paths = Tree(), []
         paths.append((index, tree.insert(ids)[len(context) - 1 :]))
     if paths:
         yield _forward(model, tree, paths)
 
 
-def _forward(model: Any, tree: _Tree, paths: list[tuple[int, list[int]]]) -> tuple[Tensor, list[tuple[int, list[int]]]]:
-    device, dtype = model.device, model.dtype
-    blocked = torch.zeros((len(tree), len(tree)), dtype=dtype)
-    blocked.masked_fill_(~tree.mask(), torch.finfo(dtype).min)
+def _forward(model: Any, tree: Tree, paths: list[tuple[int, list[int]]]) -> tuple[Tensor, list[tuple[int, list[int]]]]:
     asked = sorted({node for _, path in paths for node in path})
+    rows = {node: row for row, node in enumerate(asked)}
+    return run_tree(model, tree, asked), [(index, [rows[node] for node in path]) for index, path in paths]
+
+
+def run_tree(model: Any, tree: Tree, asked: Sequence[int], past: Cache | None = None) -> Tensor:
+    """One forward pass over a tree.
+
+    Args:
+        model: a causal LM.
+        tree: at least one node.
+        asked: the nodes whose next token is wanted.
+        past: what stands before the tree's roots; the tree's own keys and values are appended to it.
+
+    Returns:
+        log probabilities of the whole vocabulary, shape (asked nodes, vocabulary), fp32.
+
+    Raises:
+        NumericalError: the model gives NaN.
+    """
+    device, dtype = model.device, model.dtype
+    before = past.get_seq_length() if past is not None else 0
+    mask = torch.zeros((len(tree), before + len(tree)), dtype=dtype)
+    mask[:, before:].masked_fill_(~tree.visible(), torch.finfo(dtype).min)
     keep = torch.tensor(asked, device=device)
     inputs = {
         "input_ids": torch.tensor([tree.tokens], device=device),
-        "position_ids": torch.tensor([tree.depths], device=device),
-        "attention_mask": blocked[None, None].to(device),
-        "use_cache": False,
+        "position_ids": torch.tensor([tree.depths], device=device) + before,
+        "attention_mask": mask[None, None].to(device),
+        "past_key_values": past,
+        "use_cache": past is not None,
     }
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+    if _takes(type(model).forward, "logits_to_keep"):
         logits = model(**inputs, logits_to_keep=keep).logits[0]
     else:
         logits = model(**inputs).logits[0][keep]
-    log_probs = logits.float().log_softmax(-1)
+    log_probs: Tensor = logits.float().log_softmax(-1)
     if torch.isnan(log_probs).any():
         raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
-    rows = {node: row for row, node in enumerate(asked)}
-    return log_probs, [(index, [rows[node] for node in path]) for index, path in paths]
+    return log_probs
+
+
+def check_length(model: Any, tokens: int) -> None:
+    """Refuse what the model cannot read.
+
+    Raises:
+        KgtError: ``tokens`` are more than its context has.
+    """
+    limit = max_positions(model)
+    if limit is not None and tokens > limit:
+        raise KgtError(
+            f"a prompt of {tokens} tokens does not fit the model's context of {limit}: shorten the query, the answer "
+            "or the facts, or use a model with a longer context"
+        )
+
+
+@cache
+def _takes(function: Any, argument: str) -> bool:
+    return argument in inspect.signature(function).parameters

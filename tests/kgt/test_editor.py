@@ -13,7 +13,7 @@ from kgt_editor.errors import KgtError, NumericalError, UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import scoring
+from kgt_editor.kgt import relations, scoring
 from kgt_editor.kgt.editor import Feedback, edit, vocabulary
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
@@ -59,7 +59,12 @@ def sensible(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> LM:
             found.append(TargetScore(math.log(chance), len(continuation), chance > 0.5))
         return found
 
+    def best(model: Any, context: list[int], continuations: Sequence[list[int]], k: int) -> list[int]:
+        found = score(model, [(context, continuation) for continuation in continuations])
+        return sorted(range(len(found)), key=lambda index: -found[index].log_prob)[:k]
+
     monkeypatch.setattr(scoring, "score_continuations", score)
+    monkeypatch.setattr(relations, "best_continuations", best)
     return tiny_gpt2
 
 
@@ -151,12 +156,12 @@ def test_the_vocabulary_is_the_graphs_and_wikidatas(sensible: LM) -> None:
     assert len(words) == len(set(words))
 
 
-def test_rank_takes_two_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kgt_editor.kgt.editor.WIKIDATA_PHRASES", {"P20": "died in"})
     passes = []
     tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
     edit(enhanced(tiny_lm, *BASE), request())
-    assert len(passes) == 2
+    assert len(passes) == 3
     passes.clear()
     edit(enhanced(tiny_lm, *BASE, relation_source="user"), request(relations=["was born in"]))
     assert len(passes) == 1

@@ -57,12 +57,31 @@ def test_ranking_is_by_probability_with_the_separator(tiny_lm: LM) -> None:
     assert relations.rank(model, tok, PROMPT, vocabulary, 20) == expected
 
 
-def test_ranking_takes_one_forward_pass(tiny_lm: LM) -> None:
+def test_relations_are_tokenised_once_and_that_changes_nothing(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tok = tiny_lm
-    passes = []
-    model.register_forward_hook(lambda *_: passes.append(1))
-    relations.rank(model, tok, PROMPT, ["was born in", "speaks"], 1)
-    assert len(passes) == 1
+    vocabulary = ["was born in", "speaks", "died in"]
+    relations.rank(model, tok, PROMPT, vocabulary, 3)
+    encoded: list[str] = []
+    encode_continuations = scoring.encode_continuations
+
+    def spy(tok: Any, prompt: str, continuations: list[str]) -> list[scoring.Pair]:
+        encoded.extend(continuations)
+        return encode_continuations(tok, prompt, continuations)
+
+    monkeypatch.setattr(scoring, "encode_continuations", spy)
+    other = "Milo Castrel was born in the town of Quindle <relation>:"
+    context, continuations = relations._terminated(tok, other, vocabulary)
+    assert encoded == ["was born in <sep>"]
+    for relation, ids in zip(vocabulary, continuations, strict=True):
+        whole = tok(f"{other} {relation} <sep>").input_ids
+        assert context + ids == whole[: len(context) + len(ids)]
+
+
+def test_a_tokenizer_that_looks_further_back_is_noticed(tiny_gpt2: LM) -> None:
+    tok = tiny_gpt2[1]
+    right = relations._terminated(tok, PROMPT, ["speaks", "died in"])
+    relations._TOKENS[tok]["<relation>:", "speaks"] = [3, 3]
+    assert relations._terminated(tok, PROMPT, ["speaks", "died in"]) == right
 
 
 class _Writer(torch.nn.Module):
