@@ -22,7 +22,7 @@ import torch.multiprocessing as mp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kgt_editor.testbed.model import ARCHITECTURES
-from kgt_editor.testbed.train import Recipe, polish, train
+from kgt_editor.testbed.train import Recipe, first_stage, polish, train
 
 MODELS = Path(__file__).resolve().parent.parent / "kgt_editor" / "testbed" / "models"
 
@@ -60,10 +60,11 @@ def main() -> None:
     for field in dataclasses.fields(Recipe):
         if isinstance(field.default, (int, float)):
             flag = "--" + field.name.replace("_", "-")
-            parser.add_argument(flag, type=type(field.default), default=field.default, help="default %(default)s")
+            parser.add_argument(flag, type=type(field.default), help="of the first stage, instead of the recipe's")
     args = parser.parse_args()
     names = {field.name for field in dataclasses.fields(Recipe)}
-    recipe = Recipe(**{name: value for name, value in vars(args).items() if name in names})
+    given = {name: value for name, value in vars(args).items() if name in names and value is not None}
+    recipe = dataclasses.replace(first_stage(args.arch), **given)
     out = args.out or MODELS / f"testbed-{args.arch}"
     os.environ["OMP_NUM_THREADS"] = "1"
     # The first stage stands in a folder of its own, so that an interrupted second one finds it again.

@@ -26,6 +26,10 @@ class KGTEditor(Editor):
     hparams_class = KGTHyperParams
     hparams: KGTHyperParams
 
+    def __init__(self, hparams: KGTHyperParams) -> None:
+        super().__init__(hparams)
+        base_graph(hparams.graph)  # a broken file is an error of the request, not of the first edit
+
     def supports(self, model: nn.Module) -> tuple[bool, str]:
         """Any causal LM whose attention takes a mask, or one that has been wrapped already."""
         return (True, "") if isinstance(model, KGEnhancedLM) else scoring.check_model(model)

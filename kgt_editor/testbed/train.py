@@ -72,6 +72,11 @@ class Recipe:
         return 1.0 if step < half else 1.0 - 0.98 * (step - half) / half
 
 
+def first_stage(arch: str) -> Recipe:
+    """The recipe that a shipped model's training began with."""
+    return Recipe(arch=arch, steps=7000 if arch == "gpt2" else 5500)
+
+
 def polish(main: Recipe) -> Recipe:
     """The second stage: crowded contexts and T_prefix more often, at a quarter of the learning rates, other random draws."""
     return replace(

@@ -130,3 +130,10 @@ def test_half_of_the_edits_meet_a_graph_that_says_the_opposite() -> None:
         record for record in records if any(z.tail == record.target_true for z in graph.triples_from(record.subject))
     ]
     assert 0.4 < len(known) / len(records) < 0.6
+
+
+def test_a_broken_graph_file_is_refused_when_the_editor_is_made(tmp_path):
+    broken = tmp_path / "graph.tsv"
+    broken.write_text("Dog\tenjoys\tmeat\nDog\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"graph\.tsv.*2"):
+        KGTEditor(KGTHyperParams(alg_name="KGT", graph=str(broken)))
