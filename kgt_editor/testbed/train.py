@@ -78,7 +78,7 @@ def first_stage(arch: str) -> Recipe:
 
 
 def polish(main: Recipe) -> Recipe:
-    """The second stage: crowded contexts and T_prefix more often, at a quarter of the learning rates, other random draws."""
+    """The second stage: crowded contexts and T_prefix more often, a quarter of the learning rates, other draws."""
     return replace(
         main,
         steps=3000,
