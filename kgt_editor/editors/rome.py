@@ -41,8 +41,8 @@ class ROMEHParams(HParams):
         clamp_norm_factor: ``|delta|`` is kept below this many times ``|v|``.
         kl_factor: weight of the KL divergence on the essence prompt "{subject} is a".
         mom2_adjustment: use C^-1 k* (eq. 2) with the keys' second moments; otherwise k* itself.
-        mom2_dataset: path of the text file those are counted on, one passage a line.
-        mom2_n_samples: how many of its lines are read.
+        mom2_dataset: path of the text file those are counted on, one passage a line; ``world`` for a testbed model.
+        mom2_n_samples: how many passages of it are read.
         context_template_length_params: ``[[tokens, how many], ...]``: texts the model writes to stand before
             the prompt.
         context_prefixes: texts to stand before the prompt instead (ours).

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kgt_editor.data import world
 from kgt_editor.editors import cache
 from kgt_editor.editors.base import Progress
 from kgt_editor.editors.request import pad_right
@@ -20,7 +21,10 @@ from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.trace import Trace
 
 # Bump when the statistics on disk change their meaning.
-COVARIANCE_VERSION = "1"
+COVARIANCE_VERSION = "2"
+
+# Added to C's diagonal, relative to its mean: units that never fire would leave C singular.
+_RIDGE = 1e-6
 
 # Ordinary openings, so that texts differ even where the model's first token is almost certain.
 _OPENINGS = ("The", "In", "It", "She", "When")
@@ -82,49 +86,64 @@ def key_covariance(
     model: nn.Module,
     tok: Any,
     layer: str,
-    text_file: str,
+    dataset: str,
     samples: int,
     dtype: torch.dtype,
     progress: Progress | None = None,
 ) -> Covariance:
-    """Counts C of the linear layer ``layer`` over the tokens of a local text, one passage a line.
+    """Counts C of the linear layer ``layer`` over the tokens of a text.
 
     Kept on disk under the hash of the weights, the text and the numbers given.
 
+    Args:
+        model, tok: the unedited model and its tokenizer.
+        layer: name of the layer.
+        dataset: path of a local text, one passage a line, or ``world``: the sentences the testbed models know.
+        samples: how many passages are read.
+        dtype: type the products are summed in; C is inverted in float64.
+        progress: called with passages done and their number.
+
     Raises:
-        UsageError: ``text_file`` is no file that can be read.
-        NumericalError: the text is too short for C to be invertible.
+        UsageError: ``dataset`` is neither ``world`` nor a file that can be read.
+        NumericalError: the text is too short for C to be inverted, or the model gives NaN on it.
     """
-    passages = _passages(text_file, samples)
+    passages = _passages(dataset, samples)
     key = cache.text_hash(COVARIANCE_VERSION, cache.weights_hash(model), layer, str(dtype), *passages)
     kept = cache.load("covariance", key)
     if kept is None or set(kept) != {"moments"}:
         kept = {"moments": _count_moments(model, tok, layer, passages, dtype, progress)}
         cache.save("covariance", key, kept)
-    factor, broken = torch.linalg.cholesky_ex(kept["moments"].to(device_of(model)))
-    if bool(broken):
-        width = len(factor)
+    moments = kept["moments"].to(device_of(model), torch.float64)
+    ridge = _RIDGE * moments.diagonal().mean()
+    factor, broken = torch.linalg.cholesky_ex(moments + ridge * torch.eye(len(moments), device=moments.device))
+    if bool(broken) or not bool(factor.isfinite().all()):
         raise NumericalError(
-            f"ROME: the keys of {text_file} do not span the {width} inputs of '{layer}'; give a longer text "
-            "(several times as many tokens) or set mom2_adjustment: false"
+            f"ROME: the covariance of the keys of '{layer}' over {dataset} cannot be inverted; give a longer text "
+            "(several times as many tokens as the layer has inputs) or set mom2_adjustment: false"
         )
     return Covariance(factor)
 
 
-def _passages(text_file: str, samples: int) -> list[str]:
-    path = Path(text_file)
-    if not text_file or not path.is_file():
+def _passages(dataset: str, samples: int) -> list[str]:
+    if dataset == "world":
+        return [
+            f"{sentence.replace('{}', fact.subject)} {fact.object}"
+            for fact in world.facts()
+            for sentence in world.trained_templates(fact)
+        ][:samples]
+    path = Path(dataset)
+    if not dataset or not path.is_file():
         raise UsageError(
-            f"mom2_dataset '{text_file}' is no file: give the path of a local text (one passage a line; nothing is "
-            "downloaded) or set mom2_adjustment: false"
+            f"mom2_dataset '{dataset}' is no file: give the path of a local text (one passage a line; nothing is "
+            "downloaded), 'world' for a testbed model, or set mom2_adjustment: false"
         )
     try:
         with path.open(encoding="utf-8") as lines:
             passages = list(islice((line.strip() for line in lines if line.strip()), samples))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"mom2_dataset '{text_file}' cannot be read as UTF-8 text: {error}") from None
+        raise UsageError(f"mom2_dataset '{dataset}' cannot be read as UTF-8 text: {error}") from None
     if not passages:
-        raise UsageError(f"mom2_dataset '{text_file}' holds no text")
+        raise UsageError(f"mom2_dataset '{dataset}' holds no text")
     return passages
 
 
@@ -134,7 +153,7 @@ def _count_moments(
 ) -> Tensor:
     device = device_of(model)
     longest = max_positions(model) or 1024
-    batch_size = 16
+    batch_size = 64
     width = linear_layer(model, layer).shape[1]
     total = torch.zeros(width, width, dtype=dtype, device=device)
     count = 0

@@ -165,9 +165,9 @@ def test_covariance_is_the_mean_outer_product_of_the_keys(
             model(input_ids=torch.tensor([tok(line).input_ids]))
         keys.append(trace[name].input[0])
     stacked = torch.cat(keys).double()
-    torch.testing.assert_close(
-        covariance.factor @ covariance.factor.T, stacked.T @ stacked / len(stacked), rtol=1e-4, atol=1e-8
-    )
+    moments = stacked.T @ stacked / len(stacked)
+    ridge = 1e-6 * moments.diagonal().mean() * torch.eye(len(moments))
+    torch.testing.assert_close(covariance.factor @ covariance.factor.T, moments + ridge, rtol=1e-4, atol=1e-8)
     assert seen[-1] == (len(lines), len(lines))
     again = key_covariance(
         model, tok, name, str(text), 1000, torch.float64, lambda *_: pytest.fail("not from the cache")
@@ -185,7 +185,7 @@ def test_covariance_without_a_local_text_is_one_clear_error(
         editor.apply(model, tok, [tiny_records[0].request()])
 
 
-def test_covariance_of_a_short_text_is_refused(
+def test_covariance_of_a_text_too_short_to_span_the_keys_is_refused(
     tiny_gpt2: tuple[Any, Any], tiny_records: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tok = tiny_gpt2
@@ -195,6 +195,35 @@ def test_covariance_of_a_short_text_is_refused(
     editor = ROMEEditor(rome_hparams(model, mom2_adjustment=True, mom2_dataset=str(text)))
     with pytest.raises(NumericalError, match="longer text"):
         editor.apply(model, tok, [tiny_records[0].request()])
+
+
+def test_covariance_of_a_model_that_gives_nan_is_refused(
+    tiny_gpt2: tuple[Any, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tok = tiny_gpt2
+    monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_fc.bias.fill_(float("nan"))
+    with pytest.raises(NumericalError, match=r"h\.1\.mlp\.c_proj.*cannot be inverted"):
+        key_covariance(model, tok, "transformer.h.1.mlp.c_proj", "world", 20, torch.float32)
+
+
+def test_covariance_protects_the_keys_it_was_counted_on(
+    tiny_lm: tuple[Any, Any], tiny_records: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tok = tiny_lm
+    monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(record.query for record in tiny_records), encoding="utf-8")
+    name = rome_hparams(model).rewrite_module_tmp.format(1)
+    own, *others = (subject_key(model, tok, name, record.query) for record in tiny_records[8:])
+    covariance = key_covariance(model, tok, name, str(text), 1000, torch.float64)
+    delta = torch.ones(32)
+
+    def spill(update: torch.Tensor) -> float:
+        return (update @ torch.stack(others).T).norm().item()
+
+    assert spill(rank_one_update(own[None], own, delta, covariance)) < spill(rank_one_update(own[None], own, delta))
 
 
 def test_nan_is_reported_and_leaves_the_model(tiny_gpt2: tuple[Any, Any], tiny_records: Any) -> None:
