@@ -80,10 +80,10 @@ def first_stage(arch: str) -> Recipe:
 def polish(main: Recipe) -> Recipe:
     """The second stage: crowded contexts and T_prefix more often, lower learning rates, other draws.
 
-    The Llama model leaves its first stage less able to tell the facts of different subjects apart, and goes on longer
-    and faster.
+    The Llama model leaves its first stage less able to tell the facts of different subjects apart, and goes on
+    at higher rates.
     """
-    steps, share = (3000, 1 / 4) if main.arch == "gpt2" else (4000, 1 / 2)
+    steps, share = (3000, 1 / 4) if main.arch == "gpt2" else (2000, 1 / 2)
     return replace(
         main,
         steps=steps,
