@@ -27,13 +27,13 @@ from kgt_editor.errors import UsageError
 from kgt_editor.lm.layers import device_of
 
 # Bump when the network or its training changes: what lies in the cache is then trained anew.
-NETWORK_VERSION = "1"
+NETWORK_VERSION = "2"
 
 _NOT_TRAINING = {"alg_name", "model_name", "device", "model_parallel", "max_length"}
 
 
 class MENDHParams(HParams):
-    """EasyEdit's MEND fields, and two of ours. What has one allowed value only is a variant we do not offer.
+    """EasyEdit's MEND fields, and three of ours. What has one allowed value only is a variant we do not offer.
 
     Attributes:
         inner_params: weights that are edited.
@@ -46,6 +46,7 @@ class MENDHParams(HParams):
         accumulate_bs: iterations an optimiser step.
         max_iters: training iterations.
         grad_clip: largest norm of the network's gradient.
+        lr_decay_from: share of the training after which the learning rates fall linearly to zero; 1 keeps them (ours).
         locality_prompts: prompts an edit that must not change (ours).
         neighbour_share: share of those that have relation and object of the edited fact (ours).
     """
@@ -86,6 +87,7 @@ class MENDHParams(HParams):
     accumulate_bs: int = Field(default=1, ge=1)
     max_iters: int = Field(ge=1)
     grad_clip: float = Field(default=100.0, gt=0)
+    lr_decay_from: float = Field(default=1.0, ge=0, le=1)
     locality_prompts: int = Field(default=2, ge=1)
     neighbour_share: float = Field(default=0.5, ge=0, le=1)
 

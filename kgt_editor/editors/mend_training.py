@@ -33,6 +33,7 @@ class TrainingHParams(Protocol):
     accumulate_bs: int
     max_iters: int
     grad_clip: float
+    lr_decay_from: float
     locality_prompts: int
     neighbour_share: float
 
@@ -152,6 +153,11 @@ def train(
     rates = [network.edit_lrs]
     weights = [parameter for parameter in network.parameters() if parameter is not network.edit_lrs]
     optimizer = torch.optim.Adam([{"params": weights, "lr": hparams.lr}, {"params": rates, "lr": hparams.lr_lr}])
+    last = hparams.max_iters // hparams.accumulate_bs
+    constant = hparams.lr_decay_from * last
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 1.0 if step <= constant else max(0.0, (last - step) / (last - constant))
+    )
     with frozen(model), torch.enable_grad():
         if network.norm:
             network.fit_normalisation(
@@ -169,6 +175,7 @@ def train(
             if iteration % hparams.accumulate_bs == 0:
                 nn.utils.clip_grad_norm_(network.parameters(), hparams.grad_clip)
                 optimizer.step()
+                schedule.step()
                 optimizer.zero_grad()
             if progress is not None:
                 progress("MEND hypernetwork", iteration, hparams.max_iters)
