@@ -134,6 +134,8 @@ def run(request: Request, command: Sequence[str], display: Display, debug: bool 
             raise UnsupportedModelError(f"editor '{name}' cannot edit '{config.model}': {reason}; leave it out")
     resolved = {
         **config.model_dump(mode="json"),
+        # Where the YAMLs lie says nothing of the run (their content is below) and much of the machine.
+        "hparams_dir": config.hparams_dir.name,
         "editors": list(request.editors),
         "hparams": {name: editor.hparams.model_dump(mode="json") for name, editor in request.editors.items()},
         "data_revision": request.data.revision,
