@@ -21,11 +21,10 @@ from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.trace import Trace
 
 # Bump when the statistics on disk change their meaning.
-COVARIANCE_VERSION = "3"
+COVARIANCE_VERSION = "2"
 
-# Added to C's diagonal, relative to its mean, the first that makes C invertible: units that never fire leave it
-# singular, and rounding may leave it indefinite.
-_RIDGES = (1e-6, 1e-5, 1e-4, 1e-3)
+# Added to C's diagonal, relative to its mean: units that never fire would leave C singular.
+_RIDGE = 1e-6
 
 # Ordinary openings, so that texts differ even where the model's first token is almost certain.
 _OPENINGS = ("The", "In", "It", "She", "When")
@@ -105,29 +104,24 @@ def key_covariance(
         progress: called with passages done and their number.
 
     Raises:
-        UsageError: ``dataset`` is neither ``world`` nor a file that can be read, or it is too short.
-        NumericalError: C cannot be inverted (the model gives NaN on the text).
+        UsageError: ``dataset`` is neither ``world`` nor a file that can be read.
+        NumericalError: the text is too short for C to be inverted, or the model gives NaN on it.
     """
     passages = _passages(dataset, samples)
     key = cache.text_hash(COVARIANCE_VERSION, cache.weights_hash(model), layer, str(dtype), *passages)
     kept = cache.load("covariance", key)
-    if kept is None or set(kept) != {"moments", "tokens"}:
-        moments, tokens = _count_moments(model, tok, layer, passages, dtype, progress)
-        kept = {"moments": moments, "tokens": torch.tensor(tokens)}
+    if kept is None or set(kept) != {"moments"}:
+        kept = {"moments": _count_moments(model, tok, layer, passages, dtype, progress)}
         cache.save("covariance", key, kept)
-    moments, tokens = kept["moments"].to(device_of(model), torch.float64), int(kept["tokens"])
-    width = len(moments)
-    if tokens < width:
-        raise UsageError(
-            f"mom2_dataset '{dataset}' has {tokens} tokens, too few for the {width} inputs of '{layer}'; give a text "
-            "several times as long or set mom2_adjustment: false"
+    moments = kept["moments"].to(device_of(model), torch.float64)
+    ridge = _RIDGE * moments.diagonal().mean()
+    factor, broken = torch.linalg.cholesky_ex(moments + ridge * torch.eye(len(moments), device=moments.device))
+    if bool(broken) or not bool(factor.isfinite().all()):
+        raise NumericalError(
+            f"ROME: the covariance of the keys of '{layer}' over {dataset} cannot be inverted; give a longer text "
+            "(several times as many tokens as the layer has inputs) or set mom2_adjustment: false"
         )
-    spread = moments.diagonal().mean() * torch.eye(width, device=moments.device)
-    for ridge in _RIDGES:
-        factor, broken = torch.linalg.cholesky_ex(moments + ridge * spread)
-        if not bool(broken) and bool(factor.isfinite().all()):
-            return Covariance(factor)
-    raise NumericalError(f"ROME: the covariance of the keys of '{layer}' over {dataset} cannot be inverted")
+    return Covariance(factor)
 
 
 def _passages(dataset: str, samples: int) -> list[str]:
@@ -156,7 +150,7 @@ def _passages(dataset: str, samples: int) -> list[str]:
 @torch.no_grad()
 def _count_moments(
     model: nn.Module, tok: Any, layer: str, passages: list[str], dtype: torch.dtype, progress: Progress | None
-) -> tuple[Tensor, int]:
+) -> Tensor:
     device = device_of(model)
     longest = max_positions(model) or 1024
     batch_size = 64
@@ -174,4 +168,4 @@ def _count_moments(
             count += len(keys)
             if progress is not None:
                 progress("ROME statistics", min(start + batch_size, len(passages)), len(passages))
-    return total / count, count
+    return total / count
