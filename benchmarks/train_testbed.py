@@ -3,14 +3,13 @@
     python benchmarks/train_testbed.py --arch gpt2
 
 Writes config, tokenizer, fp16 weights and manifest.json to kgt_editor/testbed/models/testbed-<arch>/ (or --out), and
-what its first stage gave to the folder <out>-main beside it. An interrupted run goes on from its last checkpoint when
-the same command is given again.
+what each earlier stage gave to <out>-stage-<n> beside it. An interrupted run goes on from the last finished stage and
+the last checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import socket
 import sys
@@ -22,7 +21,7 @@ import torch.multiprocessing as mp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kgt_editor.testbed.model import ARCHITECTURES
-from kgt_editor.testbed.train import Recipe, first_stage, polish, train
+from kgt_editor.testbed.train import Recipe, stages, train
 
 MODELS = Path(__file__).resolve().parent.parent / "kgt_editor" / "testbed" / "models"
 
@@ -56,23 +55,18 @@ def main() -> None:
     parser.add_argument("--arch", choices=ARCHITECTURES, required=True)
     parser.add_argument("--out", type=Path, help="folder of the model (default: inside the package)")
     parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="single-thread processes")
-    parser.add_argument("--stage", choices=("all", "main", "polish"), default="all", help="default %(default)s")
-    for field in dataclasses.fields(Recipe):
-        if isinstance(field.default, (int, float)):
-            flag = "--" + field.name.replace("_", "-")
-            parser.add_argument(flag, type=type(field.default), help="of the first stage, instead of the recipe's")
     args = parser.parse_args()
-    names = {field.name for field in dataclasses.fields(Recipe)}
-    given = {name: value for name, value in vars(args).items() if name in names and value is not None}
-    recipe = dataclasses.replace(first_stage(args.arch), **given)
     out = args.out or MODELS / f"testbed-{args.arch}"
     os.environ["OMP_NUM_THREADS"] = "1"
-    # The first stage stands in a folder of its own, so that an interrupted second one finds it again.
-    first = out.with_name(out.name + "-main")
-    if args.stage != "polish" and not (args.stage == "all" and (first / "manifest.json").exists()):
-        run_stage(args.processes, recipe, first, None)
-    if args.stage != "main":
-        run_stage(args.processes, polish(recipe), out, first)
+    recipes = stages(args.arch)
+    start_from = None
+    for number, recipe in enumerate(recipes, start=1):
+        # Earlier stages stand in folders of their own, so that an interrupted later one finds them again.
+        last = number == len(recipes)
+        folder = out if last else out.with_name(f"{out.name}-stage-{number}")
+        if last or not (folder / "manifest.json").exists():
+            run_stage(args.processes, recipe, folder, start_from)
+        start_from = folder
 
 
 def run_stage(processes: int, recipe: Recipe, out: Path, start_from: Path | None) -> None:

@@ -27,7 +27,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.lm.layers import device_of
 
 # Bump when the network or its training changes: what lies in the cache is then trained anew.
-NETWORK_VERSION = "2"
+NETWORK_VERSION = "3"
 
 _NOT_TRAINING = {"alg_name", "model_name", "device", "model_parallel", "max_length"}
 
@@ -48,7 +48,7 @@ class MENDHParams(HParams):
         grad_clip: largest norm of the network's gradient.
         lr_decay_from: share of the training after which the learning rates fall linearly to zero; 1 keeps them (ours).
         locality_prompts: prompts an edit that must not change (ours).
-        neighbour_share: share of those that have relation and object of the edited fact (ours).
+        neighbour_share: share of those that ask for the edited fact's relation (ours).
     """
 
     IGNORED_KEYS: ClassVar[frozenset[str]] = frozenset(

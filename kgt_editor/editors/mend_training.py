@@ -59,9 +59,9 @@ class Sampler:
     """Draws training batches from records, the same for the same seed.
 
     A row's edit prompt is one of the record's wordings and another one judges it. Half of the new targets are drawn
-    anew from the relation's objects. Of the prompts that must not change, ``neighbour_share`` share relation and
-    true object with the edited fact (where the record has such), which random prompts alone would leave to be
-    overwritten; the rest are other records' own.
+    anew from the relation's objects. Of the prompts that must not change, ``neighbour_share`` ask for the edited
+    fact's relation (half of them, where the record has neighbours, for its true object too), which random prompts
+    alone would leave to be overwritten; the rest are any other records' own.
     """
 
     def __init__(self, model: nn.Module, tok: Any, records: Sequence[Record], hparams: TrainingHParams) -> None:
@@ -72,8 +72,10 @@ class Sampler:
         self._hparams = hparams
         self._random = random.Random(hparams.seed)
         self._objects: dict[str, list[str]] = defaultdict(list)
+        self._of_relation: dict[str, list[Record]] = defaultdict(list)
         for record in records:
             self._objects[record.relation_id] += [record.target_true, record.target_new]
+            self._of_relation[record.relation_id].append(record)
 
     def draw(self) -> Batch:
         """The next batch."""
@@ -97,11 +99,15 @@ class Sampler:
         return Batch(encoded, self._encode(kept), self._encode(wanted + kept), owner)
 
     def _unrelated(self, record: Record) -> tuple[str, str]:
-        if record.neighbourhood_prompts and self._random.random() < self._hparams.neighbour_share:
-            return self._random.choice(record.neighbourhood_prompts), record.target_true
-        other = self._random.choice(self._records)
+        pool = self._records
+        if self._random.random() < self._hparams.neighbour_share:
+            if record.neighbourhood_prompts and self._random.random() < 0.5:
+                return self._random.choice(record.neighbourhood_prompts), record.target_true
+            if any(other.subject != record.subject for other in self._of_relation[record.relation_id]):
+                pool = self._of_relation[record.relation_id]
+        other = self._random.choice(pool)
         while other.subject == record.subject:
-            other = self._random.choice(self._records)
+            other = self._random.choice(pool)
         return self._random.choice([other.query, *other.paraphrase_prompts]), other.target_true
 
     def samples(self) -> Iterator[TargetBatch]:

