@@ -56,7 +56,8 @@ def test_records_follow_the_papers_layout():
     true = {(fact.subject, fact.relation): fact.object for fact in world.facts()}
     known = {item.prompt for item in data.known_facts}
     assert len(data.records) >= 1000
-    assert len(data.training) >= 800 and len(data.validation) >= 100
+    assert len(data.training) >= 800
+    assert len(data.validation) >= 100
     for record in (*data.records, *data.training, *data.validation):
         assert true[record.subject, record.relation_id] == record.target_true
         assert record.target_new != record.target_true
