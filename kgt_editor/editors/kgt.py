@@ -83,18 +83,12 @@ def apply_kgt_to_model(
     else:
         wrapped = KGEnhancedLM(model, tok, PersonalGraph(base_graph(hparams.graph)), hparams)
     graph = wrapped.graph
-    numbers: list[int] = []
+    numbers = [outcome.edit.number for outcome in method.edit_batch([wrapped] * len(requests), requests)]
 
     def restore() -> None:
         while numbers:
             graph.undo(numbers.pop())
 
-    try:
-        for request in requests:
-            numbers.append(method.edit(wrapped, request).edit.number)
-    except BaseException:
-        restore()
-        raise
     return wrapped, restore
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,21 +78,80 @@ def edit(model: KGEnhancedLM, request: dict[str, Any]) -> Outcome:
         KgtError: a prompt does not fit the model's context.
         NumericalError: the model gives NaN.
     """
-    feedback = Feedback.from_request(request)
-    head = _head(model, feedback.subject)
-    proposals = [Triple(head, relation, feedback.answer) for relation in propose_relations(model, feedback, request)]
-    problem = score(model, feedback, proposals, model.candidates(head))
-    solution = OPTIMIZERS[model.hparams.optimizer](problem, model.hparams)
+    return edit_batch([model], [request])[0]
+
+
+def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]]) -> list[Outcome]:
+    """Tune the graph of ``models[i]`` to ``requests[i]``, the forward passes of all users' edits put together.
+
+    The result is that of one :func:`edit` after the other: a later edit of the same user and entity waits for the
+    earlier one.
+
+    Args:
+        models: users' models over one and the same language model with equal settings; a user may come repeatedly.
+        requests: as many.
+
+    Raises:
+        UsageError: a request is incomplete, lists of unequal length, or models that differ in more than their graph.
+        KgtError, NumericalError: as :func:`edit`. Nothing is changed in any graph then.
+    """
+    if len(models) != len(requests):
+        raise UsageError(f"{len(models)} models but {len(requests)} requests")
+    if any(model.lm is not models[0].lm or model.hparams != models[0].hparams for model in models):
+        raise UsageError("a batch of edits needs users of one language model with equal settings")
+    feedback = [Feedback.from_request(request) for request in requests]
+    entities = [(id(model.graph), told.subject.casefold()) for model, told in zip(models, feedback, strict=True)]
+    outcomes: dict[int, Outcome] = {}
+    waiting = list(range(len(requests)))
+    try:
+        while waiting:
+            firsts: dict[tuple[int, str], int] = {}
+            for index in waiting:
+                firsts.setdefault(entities[index], index)
+            now = list(firsts.values())
+            waiting = [index for index in waiting if firsts[entities[index]] != index]
+            asked = [_Asked(models[i], feedback[i], requests[i], _head(models[i], feedback[i].subject)) for i in now]
+            outcomes.update(zip(now, _edit_together(asked), strict=True))
+    except BaseException:
+        for index, outcome in reversed(outcomes.items()):
+            models[index].graph.undo(outcome.edit.number)
+        raise
+    return [outcomes[index] for index in range(len(requests))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One edit to be made: whose, on which feedback, of which entity."""
+
+    model: KGEnhancedLM
+    feedback: Feedback
+    request: dict[str, Any]
+    head: str
+
+
+def _edit_together(asked: Sequence[_Asked]) -> list[Outcome]:
+    """Edits that do not depend on each other; the graphs change when all numbers are known."""
+    proposals = [
+        [Triple(one.head, relation, one.feedback.answer) for relation in names]
+        for one, names in zip(asked, propose_relations(asked), strict=True)
+    ]
+    outcomes = []
+    for one, problem in zip(asked, score(asked, proposals), strict=True):
+        solution = OPTIMIZERS[one.model.hparams.optimizer](problem, one.model.hparams)
+        outcomes.append(Outcome(_commit(one, problem, solution), problem, solution))
+    return outcomes
+
+
+def _commit(one: _Asked, problem: Problem, solution: Solution) -> Edit:
     before = {scored.triple for scored in problem.present}
     after = {scored.triple for scored in solution.graph}
     touched = dict.fromkeys(step.triple for step in solution.steps)
-    entry = model.graph.commit(
-        feedback.query,
-        feedback.answer,
+    return one.model.graph.commit(
+        one.feedback.query,
+        one.feedback.answer,
         added=[triple for triple in touched if triple in after - before],
         removed=[triple for triple in touched if triple in before - after],
     )
-    return Outcome(entry, problem, solution)
 
 
 def _head(model: KGEnhancedLM, subject: str) -> str:
@@ -102,22 +162,35 @@ def _head(model: KGEnhancedLM, subject: str) -> str:
     return linked if linked is not None and linked.casefold() == subject.casefold() else subject
 
 
-def propose_relations(model: KGEnhancedLM, feedback: Feedback, request: dict[str, Any]) -> list[str]:
-    """The relations of H(q, a, K), the likeliest first; from the source that the settings name.
+def propose_relations(asked: Sequence[_Asked]) -> list[list[str]]:
+    """For each edit the relations of H(q, a, K), the likeliest first; from the source that the settings name.
 
     Where the model is to write them (``generate``) and writes nothing usable, the vocabulary is ranked instead.
     """
-    hparams = model.hparams
+    model = asked[0].model
+    lm, tok, hparams = model.lm, model.tok, model.hparams
     if hparams.relation_source == "user":
-        return relations.from_user(request, hparams.K)
-    prompt = model.templates.extract.format(
-        K=hparams.K, e_q=feedback.subject, e_a=feedback.answer, q=feedback.query, a=feedback.answer
-    )
+        return [relations.from_user(one.request, hparams.K) for one in asked]
+    prompts = [_extraction_prompt(one) for one in asked]
+    found: list[list[str]] = [[] for _ in asked]
     if hparams.relation_source == "generate":
-        written = relations.generate(model.lm, model.tok, prompt, feedback.subject, feedback.answer, hparams.K)
-        if written:
-            return written
-    return relations.rank(model.lm, model.tok, prompt, vocabulary(model), hparams.K)
+        found = [
+            relations.generate(lm, tok, prompt, one.feedback.subject, one.feedback.answer, hparams.K)
+            for one, prompt in zip(asked, prompts, strict=True)
+        ]
+    open_ = [index for index, names in enumerate(found) if not names]
+    known = [vocabulary(asked[index].model) for index in open_]
+    ranked = relations.rank(lm, tok, [prompts[index] for index in open_], known, hparams.K)
+    for index, names in zip(open_, ranked, strict=True):
+        found[index] = names
+    return found
+
+
+def _extraction_prompt(one: _Asked) -> str:
+    told = one.feedback
+    return one.model.templates.extract.format(
+        K=one.model.hparams.K, e_q=told.subject, e_a=told.answer, q=told.query, a=told.answer
+    )
 
 
 def vocabulary(model: KGEnhancedLM) -> list[str]:
@@ -125,18 +198,27 @@ def vocabulary(model: KGEnhancedLM) -> list[str]:
     return list(dict.fromkeys([*model.graph.relations(), *WIKIDATA_PHRASES.values()]))
 
 
-def score(model: KGEnhancedLM, feedback: Feedback, proposals: list[Triple], present: list[Triple]) -> Problem:
-    """All numbers of one edit in one forward pass: P(r | T_retrieve), P(a|q,z) and the plain P(a|q)."""
-    triples = list(dict.fromkeys([*proposals, *present]))
-    names = list(dict.fromkeys(triple.relation for triple in triples))
-    prompts = [model.reasoning_prompt(feedback.query, triple) for triple in triples] + [feedback.query]
-    retrieval = model.retrieval_pairs(feedback.query, triples[0].head, names)
-    reasoning = continuation_ids_batch(model.tok, prompts, [feedback.answer] * len(prompts))
-    scores = scoring.score_continuations(model.lm, retrieval + reasoning)
-    asked = {name: found.log_prob for name, found in zip(names, scores, strict=False)}
-    *answered, plain = scores[len(names) :]
-    known = {
-        triple: ScoredTriple(triple, asked[triple.relation], found.log_prob, found.greedy)
-        for triple, found in zip(triples, answered, strict=True)
-    }
-    return Problem(tuple(known[z] for z in proposals), tuple(known[z] for z in present), plain)
+def score(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Problem]:
+    """All numbers of the edits in one forward pass: P(r | T_retrieve), P(a|q,z) and the plain P(a|q)."""
+    pairs: list[scoring.Pair] = []
+    parts: list[tuple[list[Triple], list[Triple], list[str]]] = []
+    for one, proposed in zip(asked, proposals, strict=True):
+        model, query = one.model, one.feedback.query
+        present = model.candidates(one.head)
+        triples = list(dict.fromkeys([*proposed, *present]))
+        names = list(dict.fromkeys(triple.relation for triple in triples))
+        prompts = [model.reasoning_prompt(query, triple) for triple in triples] + [query]
+        pairs += model.retrieval_pairs(query, one.head, names)
+        pairs += continuation_ids_batch(model.tok, prompts, [one.feedback.answer] * len(prompts))
+        parts.append((present, triples, names))
+    scores = iter(scoring.score_continuations(asked[0].model.lm, pairs))
+    problems = []
+    for proposed, (present, triples, names) in zip(proposals, parts, strict=True):
+        retrieval = {name: next(scores).log_prob for name in names}
+        answered = {triple: next(scores) for triple in triples}
+        known = {
+            triple: ScoredTriple(triple, retrieval[triple.relation], found.log_prob, found.greedy)
+            for triple, found in answered.items()
+        }
+        problems.append(Problem(tuple(known[z] for z in proposed), tuple(known[z] for z in present), next(scores)))
+    return problems

@@ -7,67 +7,119 @@ behind it, and the others only if their first token leaves them a chance. The re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
-from kgt_editor.errors import UnsupportedModelError
-from kgt_editor.kgt.scoring import MAX_NODES, Tree, check_length, check_model, run_tree
+from kgt_editor.kgt.scoring import MAX_NODES, Tree, check_length
 
 # Continuations whose first token is this much (in nats) less probable than the best one are put off: with a model
 # that knows the answer none of them is needed.
 _HEAD_START = 4.6
 
+Question = tuple[Sequence[int], Sequence[Sequence[int]]]
+
 
 @torch.no_grad()
-def best_continuations(model: Any, context: Sequence[int], continuations: Sequence[Sequence[int]], k: int) -> list[int]:
-    """Numbers of the ``k`` most probable continuations (all, where there are fewer), the most probable first.
+def best_continuations(model: Any, questions: Sequence[Question], k: int) -> list[list[int]]:
+    """For each question the numbers of its ``k`` most probable continuations, the most probable first.
 
     Args:
         model: a causal LM in evaluation mode.
-        context: token ids of the prompt.
-        continuations: token ids of each, at least one.
-        k: how many are wanted.
+        questions: token ids of a prompt and of each of its continuations (at least one), for any number of prompts.
+        k: how many are wanted; where there are fewer, all are given.
 
     Raises:
-        KgtError: the prompt with its longest continuation is longer than the model's context.
+        KgtError: a prompt with its longest continuation is longer than the model's context.
         NumericalError: the model gives NaN.
         UnsupportedModelError: the model's attention takes no mask.
     """
-    ok, reason = check_model(model)
-    if not ok:
-        raise UnsupportedModelError(reason)
-    check_length(model, len(context) + max(len(ids) for ids in continuations) - 1)
-    past = DynamicCache()
-    prompt = Tree()
-    first = run_tree(model, prompt, prompt.insert(context)[-1:], past)[0]
-    bounds = first[torch.tensor([ids[0] for ids in continuations], device=first.device)].double().tolist()
-    order = sorted(range(len(continuations)), key=lambda index: -bounds[index])
-    wanted = min(k, len(order))
-    least = min(bounds[order[0]] - _HEAD_START, bounds[order[wanted - 1]])
-    scores: dict[int, float] = {}
-    while chosen := [index for index in order if index not in scores and bounds[index] >= least]:
-        rest = _score(model, past, {index: continuations[index] for index in chosen})
-        scores.update({index: bounds[index] + rest[index] for index in chosen})
-        least = sorted(scores.values())[-wanted]
-    return sorted(scores, key=lambda index: (-scores[index], index))[:wanted]
+    found: list[list[int]] = []
+    for pack in _packs(questions):
+        found += _rank_pack(model, pack, k)
+    return found
 
 
-def _score(model: Any, past: DynamicCache, chosen: dict[int, Sequence[int]]) -> dict[int, float]:
-    """Log probability of each continuation after its first token; ``past`` is left as it was."""
-    scores = {index: 0.0 for index, ids in chosen.items() if len(ids) == 1}
-    longer = [index for index in chosen if index not in scores]
-    while longer:
-        tree = Tree()
+def _packs(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """The questions in order, as many at once as have ``MAX_NODES`` tokens of prompts."""
+    pack: list[Question] = []
+    nodes = 0
+    for question in questions:
+        if pack and nodes + len(question[0]) > MAX_NODES:
+            yield pack
+            pack, nodes = [], 0
+        pack.append(question)
+        nodes += len(question[0])
+    if pack:
+        yield pack
+
+
+class _Ranking:
+    """What is known of one question's continuations."""
+
+    def __init__(self, first: torch.Tensor, continuations: Sequence[Sequence[int]], k: int) -> None:
+        starts = torch.tensor([ids[0] for ids in continuations], device=first.device)
+        self._bounds: list[float] = first[starts].double().tolist()
+        self._order = sorted(range(len(continuations)), key=lambda index: -self._bounds[index])
+        self._wanted = min(k, len(self._order))
+        least_wanted = self._bounds[self._order[self._wanted - 1]]
+        self._least = min(self._bounds[self._order[0]] - _HEAD_START, least_wanted)
+        self._scores: dict[int, float] = {}
+
+    def open(self) -> list[int]:
+        """The continuations that may be among the best and are not scored yet."""
+        return [index for index in self._order if index not in self._scores and self._bounds[index] >= self._least]
+
+    def learn(self, rest: dict[int, float]) -> None:
+        """Take in the log probability of the open continuations after their first token."""
+        self._scores.update({index: self._bounds[index] + value for index, value in rest.items()})
+        self._least = sorted(self._scores.values())[-self._wanted]
+
+    def best(self) -> list[int]:
+        """The numbers of the best continuations, once none is open."""
+        return sorted(self._scores, key=lambda index: (-self._scores[index], index))[: self._wanted]
+
+
+def _rank_pack(model: Any, pack: Sequence[Question], k: int) -> list[list[int]]:
+    """Rank behind all prompts together: a pass over the prompts, then as a rule one over what their ends leave open."""
+    tree = Tree(model)
+    for context, continuations in pack:
+        check_length(model, len(context) + max(len(ids) for ids in continuations) - 1)
+    ends = [tree.insert(context)[-1] for context, _ in pack]
+    rows = {node: row for row, node in enumerate(dict.fromkeys(ends))}
+    first = tree.run(list(rows))
+    rankings = [
+        _Ranking(first[rows[end]], continuations, k) for end, (_, continuations) in zip(ends, pack, strict=True)
+    ]
+    while asked := [(number, index) for number, ranking in enumerate(rankings) for index in ranking.open()]:
+        scores = _score(tree, [(ends[number], pack[number][1][index]) for number, index in asked])
+        learnt: dict[int, dict[int, float]] = {}
+        for (number, index), score in zip(asked, scores, strict=True):
+            learnt.setdefault(number, {})[index] = score
+        for number, found in learnt.items():
+            rankings[number].learn(found)
+    return [ranking.best() for ranking in rankings]
+
+
+def _score(tree: Tree, branches: Sequence[tuple[int, Sequence[int]]]) -> list[float]:
+    """Log probability of every branch's tokens after its first one.
+
+    Args:
+        tree: has run the prompts; it is left as it was.
+        branches: the node a continuation stands behind, and its ids.
+    """
+    scores = {number: 0.0 for number, (_, ids) in enumerate(branches) if len(ids) == 1}
+    waiting = [number for number in range(len(branches)) if number not in scores]
+    prompts = len(tree)
+    while waiting:
         paths: dict[int, list[int]] = {}
-        while longer and (not paths or len(tree) + len(chosen[longer[0]]) <= MAX_NODES):
-            index = longer.pop(0)
-            paths[index] = tree.insert(chosen[index][:-1])
-        log_probs = run_tree(model, tree, range(len(tree)), past)
-        past.crop(-len(tree))
-        for index, path in paths.items():
-            picked = log_probs[path, list(chosen[index][1:])]
-            scores[index] = float(picked.double().sum())
-    return scores
+        while waiting and (not paths or len(tree) - prompts + len(branches[waiting[0]][1]) <= MAX_NODES):
+            end, ids = branches[waiting[0]]
+            paths[waiting.pop(0)] = tree.insert(ids[:-1], end)
+        log_probs = tree.run(range(prompts, len(tree)))
+        for number, path in paths.items():
+            picked = log_probs[torch.tensor(path) - prompts, list(branches[number][1][1:])]
+            scores[number] = float(picked.double().sum())
+        tree.cut(prompts)
+    return [scores[number] for number in range(len(branches))]

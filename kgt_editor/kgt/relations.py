@@ -27,8 +27,10 @@ _TOKENS_PER_RELATION = 12
 _SEPARATOR = re.compile(r"<\s*/?\s*sep\s*>")
 
 
-def rank(model: Any, tok: Any, prompt: str, vocabulary: Sequence[str], k: int) -> list[str]:
-    """The ``k`` relations of a closed vocabulary that continue T_extract best, the best first.
+def rank(
+    model: Any, tok: Any, prompts: Sequence[str], vocabularies: Sequence[Sequence[str]], k: int
+) -> list[list[str]]:
+    """For each prompt the ``k`` relations of a closed vocabulary that continue T_extract best, the best first.
 
     Each is scored together with the first token of the separator behind it: without it 'country' would always beat
     'country of citizenship', which has it as its beginning.
@@ -36,12 +38,13 @@ def rank(model: Any, tok: Any, prompt: str, vocabulary: Sequence[str], k: int) -
     Args:
         model: the language model.
         tok: its tokenizer.
-        prompt: T_extract, filled in.
-        vocabulary: relation phrases, at least one.
+        prompts: T_extract, filled in, of any number of edits.
+        vocabularies: relation phrases, at least one, for each prompt.
         k: how many.
     """
-    context, continuations = _terminated(tok, prompt, vocabulary)
-    return [vocabulary[index] for index in best_continuations(model, context, continuations, k)]
+    questions = [_terminated(tok, prompt, known) for prompt, known in zip(prompts, vocabularies, strict=True)]
+    found = best_continuations(model, questions, k)
+    return [[known[index] for index in best] for known, best in zip(vocabularies, found, strict=True)]
 
 
 def _terminated(tok: Any, prompt: str, vocabulary: Sequence[str]) -> tuple[list[int], list[list[int]]]:

@@ -4,7 +4,7 @@ KGT asks the same model about the same query in dozens of variants: every relati
 inside another. The token sequences are merged into a prefix tree, every node of which is run once: a tree is one
 row of tokens with a mask that lets each node see its ancestors alone, and with its depth as position. That is the
 computation of one sequence at a time, rearranged (tests compare the two), so however many continuations there are,
-they cost one forward pass.
+they cost one forward pass. What was run is kept as keys and values, so a tree can grow where the first pass told it to.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import Cache
+from transformers import DynamicCache
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
 from kgt_editor.lm.scoring import TargetScore, max_positions
@@ -95,106 +96,124 @@ def continuation_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = M
 
 
 class Tree:
-    """A prefix tree of token sequences, its nodes in the order in which they were made."""
+    """A prefix tree of token sequences under one model; its nodes are numbered in the order in which they were made.
 
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.depths: list[int] = []
-        self._children: dict[tuple[int, int], int] = {}
+    Args:
+        model: a causal LM in evaluation mode.
+
+    Raises:
+        UnsupportedModelError: the model's attention takes no mask.
+    """
+
+    def __init__(self, model: Any) -> None:
+        ok, reason = check_model(model)
+        if not ok:
+            raise UnsupportedModelError(reason)
+        self._model = model
+        self._tokens: list[int] = []
+        self._depths: list[int] = []
+        self._visible = np.zeros((64, 64), dtype=bool)  # row: a node; true at itself and its ancestors
+        self._cache = DynamicCache()
+        self._run = 0
+        self._children: dict[tuple[int, int], int] = {}  # (parent, token) of the nodes that were not run yet
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self._tokens)
 
-    def insert(self, ids: Sequence[int]) -> list[int]:
-        """Add a sequence; returns the nodes it passes."""
+    def insert(self, ids: Sequence[int], behind: int = -1) -> list[int]:
+        """Add a sequence at the root, or behind a node; returns its nodes.
+
+        It shares its beginning with sequences that wait to be run like it, never with nodes that were run already:
+        their next token could not be asked for again.
+
+        Raises:
+            KgtError: the sequence would end beyond the model's context.
+        """
+        first = self._depths[behind] + 1 if behind >= 0 else 0
+        check_length(self._model, first + len(ids))
         path = []
-        node = -1
-        for depth, token in enumerate(ids):
+        node = behind
+        for depth, token in enumerate(ids, first):
             child = self._children.get((node, token))
-            if child is None:
-                child = len(self.tokens)
-                self._children[node, token] = child
-                self.tokens.append(token)
-                self.parents.append(node)
-                self.depths.append(depth)
-            path.append(child)
-            node = child
+            node = self._grow(node, token, depth) if child is None else child
+            path.append(node)
         return path
 
-    def visible(self) -> Tensor:
-        """Whether node i may see node j: j is i or an ancestor; shape (nodes, nodes)."""
-        seen = torch.eye(len(self), dtype=torch.bool).numpy()
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return torch.from_numpy(seen)
+    def _grow(self, parent: int, token: int, depth: int) -> int:
+        node = len(self)
+        if node == len(self._visible):
+            self._visible = np.pad(self._visible, (0, node))
+        self._visible[node] = self._visible[parent] if parent >= 0 else False
+        self._visible[node, node] = True
+        self._children[parent, token] = node
+        self._tokens.append(token)
+        self._depths.append(depth)
+        return node
+
+    def cut(self, size: int) -> None:
+        """Drop the nodes from number ``size`` on, all of which were run."""
+        del self._tokens[size:], self._depths[size:]
+        self._cache.crop(size - self._run)
+        self._run = size
+
+    @torch.no_grad()
+    def run(self, asked: Sequence[int]) -> Tensor:
+        """One forward pass over the nodes that were not run yet.
+
+        Args:
+            asked: those of them whose next token is wanted, each once.
+
+        Returns:
+            log probabilities of the whole vocabulary, shape (asked nodes, vocabulary), fp32.
+
+        Raises:
+            NumericalError: the model gives NaN.
+        """
+        model, before, size = self._model, self._run, len(self)
+        seen = torch.from_numpy(self._visible[before:size, :size].copy())
+        mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, torch.finfo(model.dtype).min)
+        keep = torch.tensor(asked, device=model.device) - before
+        inputs = {
+            "input_ids": torch.tensor([self._tokens[before:]], device=model.device),
+            "position_ids": torch.tensor([self._depths[before:]], device=model.device),
+            "attention_mask": mask[None, None].to(model.device),
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
+        if _takes(type(model).forward, "logits_to_keep"):
+            logits = model(**inputs, logits_to_keep=keep).logits[0]
+        else:
+            logits = model(**inputs).logits[0][keep]
+        self._run = size
+        self._children.clear()
+        log_probs: Tensor = logits.float().log_softmax(-1)
+        if torch.isnan(log_probs).any():
+            raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
+        return log_probs
 
 
-@torch.no_grad()
 def _run(model: Any, pairs: Sequence[Pair], max_nodes: int) -> Iterator[tuple[Tensor, list[tuple[int, list[int]]]]]:
     """Per forward pass: log probabilities (positions, vocabulary), and for each pair its number and positions."""
-    ok, reason = check_model(model)
-    if not ok:
-        raise UnsupportedModelError(reason)
     # Neighbours in sorted order share the longest prefixes.
     order = sorted(range(len(pairs)), key=lambda index: pairs[index][0] + pairs[index][1])
-    tree = Tree()
+    tree = Tree(model)
     paths: list[tuple[int, list[int]]] = []
     for index in order:
         context, continuation = pairs[index]
         # The last token is never run: it predicts nothing that is scored.
         ids = (context + continuation)[:-1]
-        check_length(model, len(ids))
         if len(tree) and len(tree) + len(ids) > max_nodes:
-            yield _forward(model, tree, paths)
-            tree, paths = Tree(), []
+            yield _read(tree, paths)
+            tree, paths = Tree(model), []
         paths.append((index, tree.insert(ids)[len(context) - 1 :]))
     if paths:
-        yield _forward(model, tree, paths)
+        yield _read(tree, paths)
 
 
-def _forward(model: Any, tree: Tree, paths: list[tuple[int, list[int]]]) -> tuple[Tensor, list[tuple[int, list[int]]]]:
+def _read(tree: Tree, paths: list[tuple[int, list[int]]]) -> tuple[Tensor, list[tuple[int, list[int]]]]:
     asked = sorted({node for _, path in paths for node in path})
     rows = {node: row for row, node in enumerate(asked)}
-    return run_tree(model, tree, asked), [(index, [rows[node] for node in path]) for index, path in paths]
-
-
-def run_tree(model: Any, tree: Tree, asked: Sequence[int], past: Cache | None = None) -> Tensor:
-    """One forward pass over a tree.
-
-    Args:
-        model: a causal LM.
-        tree: at least one node.
-        asked: the nodes whose next token is wanted.
-        past: what stands before the tree's roots; the tree's own keys and values are appended to it.
-
-    Returns:
-        log probabilities of the whole vocabulary, shape (asked nodes, vocabulary), fp32.
-
-    Raises:
-        NumericalError: the model gives NaN.
-    """
-    device, dtype = model.device, model.dtype
-    before = past.get_seq_length() if past is not None else 0
-    mask = torch.zeros((len(tree), before + len(tree)), dtype=dtype)
-    mask[:, before:].masked_fill_(~tree.visible(), torch.finfo(dtype).min)
-    keep = torch.tensor(asked, device=device)
-    inputs = {
-        "input_ids": torch.tensor([tree.tokens], device=device),
-        "position_ids": torch.tensor([tree.depths], device=device) + before,
-        "attention_mask": mask[None, None].to(device),
-        "past_key_values": past,
-        "use_cache": past is not None,
-    }
-    if _takes(type(model).forward, "logits_to_keep"):
-        logits = model(**inputs, logits_to_keep=keep).logits[0]
-    else:
-        logits = model(**inputs).logits[0][keep]
-    log_probs: Tensor = logits.float().log_softmax(-1)
-    if torch.isnan(log_probs).any():
-        raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
-    return log_probs
+    return tree.run(asked), [(index, [rows[node] for node in path]) for index, path in paths]
 
 
 def check_length(model: Any, tokens: int) -> None:

@@ -14,7 +14,7 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import relations, scoring
-from kgt_editor.kgt.editor import Feedback, edit, vocabulary
+from kgt_editor.kgt.editor import Feedback, edit, edit_batch, vocabulary
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.scoring import TargetScore
@@ -59,9 +59,12 @@ def sensible(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> LM:
             found.append(TargetScore(math.log(chance), len(continuation), chance > 0.5))
         return found
 
-    def best(model: Any, context: list[int], continuations: Sequence[list[int]], k: int) -> list[int]:
-        found = score(model, [(context, continuation) for continuation in continuations])
-        return sorted(range(len(found)), key=lambda index: -found[index].log_prob)[:k]
+    def best(model: Any, questions: Sequence[tuple[list[int], list[list[int]]]], k: int) -> list[list[int]]:
+        ranked = []
+        for context, continuations in questions:
+            found = score(model, [(context, continuation) for continuation in continuations])
+            ranked.append(sorted(range(len(found)), key=lambda index: -found[index].log_prob)[:k])
+        return ranked
 
     monkeypatch.setattr(scoring, "score_continuations", score)
     monkeypatch.setattr(relations, "best_continuations", best)
@@ -165,6 +168,57 @@ def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.M
     passes.clear()
     edit(enhanced(tiny_lm, *BASE, relation_source="user"), request(relations=["was born in"]))
     assert len(passes) == 1
+
+
+def test_a_batch_is_one_edit_after_the_other(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kgt_editor.kgt.editor.WIKIDATA_PHRASES", {"P20": "died in"})
+    settings: dict[str, Any] = {"stop": "loss", "answer_epsilon": 0, "min_gain": 1e-9, "retrieval_min": 0, "K": 2}
+    other = request("Osthaven", "Milo Castrel speaks", subject="Milo Castrel")
+    asked = [request(), request("Quindle"), other, request("Norrish", "The mother tongue of Ada Brun is"), request()]
+    whose = [0, 1, 0, 0, 1]
+
+    users = [enhanced(tiny_lm, *BASE, **settings) for _ in range(2)]
+    alone = [edit(users[user], given) for user, given in zip(whose, asked, strict=True)]
+    expected = [set(user.graph.triples_from(head)) for user in users for head in ("Ada Brun", "Milo Castrel")]
+
+    users = [enhanced(tiny_lm, *BASE, **settings) for _ in range(2)]
+    passes: list[int] = []
+    tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
+    outcomes = edit_batch([users[user] for user in whose], asked)
+    # Two rounds, for two edits wait for an earlier one of the same user and entity; alone, each takes three passes.
+    assert len(passes) < 3 * len(asked)
+    assert [(o.edit.added, o.edit.removed) for o in outcomes] == [(o.edit.added, o.edit.removed) for o in alone]
+    assert [set(u.graph.triples_from(head)) for u in users for head in ("Ada Brun", "Milo Castrel")] == expected
+    for together, one in zip(outcomes, alone, strict=True):
+        for found, wanted in zip(together.problem.proposals, one.problem.proposals, strict=True):
+            assert found.triple == wanted.triple
+            assert (found.retrieval, found.reasoning) == pytest.approx((wanted.retrieval, wanted.reasoning), abs=1e-4)
+
+
+def test_a_batch_with_a_bad_edit_changes_no_graph(sensible: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [enhanced(sensible, *BASE) for _ in range(2)]
+    with pytest.raises(UsageError, match="'subject' must be a text"):
+        edit_batch(users, [request(), request(subject="")])
+    sensible_score = scoring.score_continuations
+
+    def fails_later(model: Any, pairs: Sequence[scoring.Pair]) -> list[TargetScore]:
+        if users[0].graph.journal:
+            raise NumericalError("NaN logits")
+        return sensible_score(model, pairs)
+
+    monkeypatch.setattr(scoring, "score_continuations", fails_later)
+    with pytest.raises(NumericalError):
+        edit_batch([*users, users[1]], [request(), request(), request("Quindle")])
+    assert [triples(user) for user in users] == [set(BASE), set(BASE)]
+
+
+def test_a_batch_needs_one_model_and_equal_settings(tiny_gpt2: LM) -> None:
+    model = enhanced(tiny_gpt2, *BASE)
+    assert edit_batch([], []) == []
+    with pytest.raises(UsageError, match="2 models but 1 requests"):
+        edit_batch([model, model], [request()])
+    with pytest.raises(UsageError, match="one language model with equal settings"):
+        edit_batch([model, enhanced(tiny_gpt2, K=2)], [request(), request()])
 
 
 @pytest.mark.parametrize("source", ["rank", "generate", "user"])

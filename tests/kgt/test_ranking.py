@@ -29,23 +29,26 @@ def plain_scores(model: Any, context: list[int], continuations: list[list[int]])
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    context=TOKENS,
-    continuations=st.lists(TOKENS, min_size=1, max_size=15, unique_by=tuple),
+    questions=st.lists(
+        st.tuples(TOKENS, st.lists(TOKENS, min_size=1, max_size=15, unique_by=tuple)), min_size=1, max_size=4
+    ),
     k=st.integers(1, 20),
     head_start=st.sampled_from([0.0, 1.0, 4.6, 100.0]),
     max_nodes=st.integers(1, 30),
 )
 def test_equal_to_scoring_all(
-    tiny_lm: LM, context: list[int], continuations: list[list[int]], k: int, head_start: float, max_nodes: int
+    tiny_lm: LM, questions: list[tuple[list[int], list[list[int]]]], k: int, head_start: float, max_nodes: int
 ) -> None:
-    scores = plain_scores(tiny_lm[0], context, continuations)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_HEAD_START", head_start)
         patch.setattr(ranking, "MAX_NODES", max_nodes)
-        found = best_continuations(tiny_lm[0], context, continuations, k)
-    assert len(found) == len(set(found)) == min(k, len(continuations))
-    # Up to rounding: the scores of what was found are the highest ones, in falling order.
-    assert [scores[index] for index in found] == pytest.approx(sorted(scores, reverse=True)[:k], abs=1e-4)
+        ranked = best_continuations(tiny_lm[0], questions, k)
+    assert len(ranked) == len(questions)
+    for found, (context, continuations) in zip(ranked, questions, strict=True):
+        scores = plain_scores(tiny_lm[0], context, continuations)
+        assert len(found) == len(set(found)) == min(k, len(continuations))
+        # Up to rounding: the scores of what was found are the highest ones, in falling order.
+        assert [scores[index] for index in found] == pytest.approx(sorted(scores, reverse=True)[:k], abs=1e-4)
 
 
 def test_what_has_no_chance_is_not_run(tiny_lm: LM) -> None:
@@ -61,19 +64,19 @@ def test_what_has_no_chance_is_not_run(tiny_lm: LM) -> None:
         lambda module, args, kwargs: run.extend(kwargs["input_ids"][0].tolist()), with_kwargs=True
     )
     unlikely = [[last, token, token] for token in range(10, 20)]
-    assert best_continuations(model, context, [*unlikely, [first, second]], 1) == [10]
+    assert best_continuations(model, [(context, [*unlikely, [first, second]])], 1) == [[10]]
     assert run == [*context, first]
 
 
 def test_bad_input_is_refused(tiny_lm: LM) -> None:
     model = tiny_lm[0]
     with pytest.raises(KgtError, match="does not fit the model's context of 256"):
-        best_continuations(model, [5] * 250, [[6], [7] * 10], 1)
+        best_continuations(model, [([5] * 250, [[6], [7] * 10])], 1)
     with torch.no_grad():
         model.get_output_embeddings().weight[5, 3] = float("nan")
     with pytest.raises(NumericalError, match="NaN"):
-        best_continuations(model, [5], [[6]], 1)
+        best_continuations(model, [([5], [[6]])], 1)
     model.config._attn_implementation = "flash_attention_2"
     assert not scoring.check_model(model)[0]
     with pytest.raises(UnsupportedModelError):
-        best_continuations(model, [5], [[6]], 1)
+        best_continuations(model, [([5], [[6]])], 1)

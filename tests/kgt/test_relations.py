@@ -52,15 +52,15 @@ def test_ranking_is_by_probability_with_the_separator(tiny_lm: LM) -> None:
     model, tok = tiny_lm
     vocabulary = ["was born in", "was", "was born in the town of", "speaks", "At home", "mother tongue"]
     expected = plain_rank(model, tok, vocabulary)
-    assert relations.rank(model, tok, PROMPT, vocabulary, 6) == expected
-    assert relations.rank(model, tok, PROMPT, vocabulary, 2) == expected[:2]
-    assert relations.rank(model, tok, PROMPT, vocabulary, 20) == expected
+    assert relations.rank(model, tok, [PROMPT], [vocabulary], 6) == [expected]
+    assert relations.rank(model, tok, [PROMPT], [vocabulary], 2) == [expected[:2]]
+    assert relations.rank(model, tok, [PROMPT], [vocabulary], 20) == [expected]
 
 
 def test_relations_are_tokenised_once_and_that_changes_nothing(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tok = tiny_lm
     vocabulary = ["was born in", "speaks", "died in"]
-    relations.rank(model, tok, PROMPT, vocabulary, 3)
+    relations.rank(model, tok, [PROMPT], [vocabulary], 3)
     encoded: list[str] = []
     encode_continuations = scoring.encode_continuations
 
