@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.lm.shapes import PREFIX as SHAPE
 
 Restore = Mapping[str, Tensor] | Callable[[], None]
 Progress = Callable[[str, int, int], None]
@@ -38,6 +39,7 @@ _REGISTERED: dict[str, str] = {}
 _FAMILIES = (
     (("llama-2", "llama2"), "llama-7b"),
     (("llama-3-8b", "llama3-8b", "llama-3.1-8b"), "llama3-8b"),
+    (("gpt2-small",), "gpt2"),
 )
 
 
@@ -168,7 +170,7 @@ def available() -> dict[str, type[Editor]]:
 
 
 def _file_stems(model_name: str) -> list[str]:
-    own = Path(model_name).name or model_name
+    own = (Path(model_name).name or model_name).removeprefix(SHAPE)
     stems = [own, own.lower()]
     stems += [stem for marks, stem in _FAMILIES if any(mark in model_name.lower() for mark in marks)]
     return list(dict.fromkeys(stems))

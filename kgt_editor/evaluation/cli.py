@@ -174,11 +174,16 @@ def _list() -> None:
     from kgt_editor.editors import base as editors
     from kgt_editor.evaluation.console import listing
     from kgt_editor.lm.loading import known_models
+    from kgt_editor.lm.shapes import PREFIX, SHAPES
 
     stdout = Console(highlight=False)
     described = {
         "Editors": {name: cls.description for name, cls in editors.available().items()},
-        "Models": {**known_models(), "<name or path>": "any Hugging Face causal language model"},
+        "Models": {
+            **known_models(),
+            **{PREFIX + name: "that size with random weights, for time and memory only" for name in SHAPES},
+            "<name or path>": "any Hugging Face causal language model",
+        },
         "Data sets": data.available(),
     }
     for title, entries in described.items():

@@ -140,7 +140,7 @@ def run(request: Request, command: Sequence[str], display: Display, debug: bool 
         "hparams": {name: editor.hparams.model_dump(mode="json") for name, editor in request.editors.items()},
         "data_revision": request.data.revision,
     }
-    label = f"{Path(config.model).name}-{config.dataset}-{config.mode}-{config.count}"
+    label = f"{Path(config.model).name.replace(':', '-')}-{config.dataset}-{config.mode}-{config.count}"
     folder = RunFolder.create(request.out, label, resolved)
     manifest = {
         "schema_version": SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-"""Language models by name: the shipped testbed models and any Hugging Face causal LM."""
+"""Language models by name: the shipped testbed models, random weights in a known shape, any Hugging Face causal LM."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgt_editor.errors import UsageError
+from kgt_editor.lm import shapes
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and listing the models needs neither
     import torch
 
 MODELS_DIR = Path(__file__).resolve().parent.parent / "testbed" / "models"
+# A model with random weights reads what it is given through this one's tokenizer.
+_SHAPES_TOKENIZER = "testbed-gpt2"
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -71,6 +74,9 @@ def check_model(name: str) -> None:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from transformers import AutoConfig
 
+    if name.startswith(shapes.PREFIX):
+        shapes.config(name)
+        return
     source = model_source(name)
     try:
         if not Path(source).is_dir() and not isinstance(try_to_load_from_cache(source, "config.json"), str):
@@ -84,7 +90,8 @@ def load_model(name: str, device: str = "auto", dtype: str = "float32") -> tuple
     """Load a causal language model and its tokenizer, in evaluation mode.
 
     Args:
-        name: a shipped model (:func:`known_models`), a folder, or a Hugging Face name.
+        name: a shipped model (:func:`known_models`), a folder, a Hugging Face name, or ``shape:`` and a key of
+            :data:`kgt_editor.lm.shapes.SHAPES`.
         device: see :func:`resolve_device`.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
 
@@ -100,6 +107,9 @@ def load_model(name: str, device: str = "auto", dtype: str = "float32") -> tuple
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     target = resolve_device(device)
+    if name.startswith(shapes.PREFIX):
+        _, tok = load_model(_SHAPES_TOKENIZER, "cpu")
+        return shapes.random_model(name, target, getattr(torch, dtype)), tok
     source = model_source(name)
     try:
         tok = AutoTokenizer.from_pretrained(source)

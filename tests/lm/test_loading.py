@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kgt_editor.errors import UsageError
-from kgt_editor.lm import loading
+from kgt_editor.lm import loading, shapes
 
 
 @pytest.fixture
@@ -80,3 +80,27 @@ def test_devices_and_dtypes_are_checked(monkeypatch):
         loading.resolve_device("cuda")
     with pytest.raises(UsageError, match="unknown dtype 'int8'"):
         loading.load_model("testbed-gpt2", dtype="int8")
+
+
+def test_a_shape_has_random_weights_of_that_size_and_the_same_ones_every_time(monkeypatch):
+    monkeypatch.setitem(shapes.SHAPES, "tiny", {**shapes.SHAPES["gpt2-small"], "n_embd": 24, "n_layer": 2})
+    state = torch.random.get_rng_state()
+    model, tok = loading.load_model("shape:tiny", device="cpu", dtype="bfloat16")
+    again, _ = loading.load_model("shape:tiny", device="cpu", dtype="bfloat16")
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert model.config.n_layer == 2
+    assert next(model.parameters()).dtype == torch.bfloat16
+    assert torch.equal(model.transformer.h[1].mlp.c_fc.weight, again.transformer.h[1].mlp.c_fc.weight)
+    assert model(**tok("The town of", return_tensors="pt")).logits.isfinite().all()
+
+
+def test_the_published_shapes_have_the_published_number_of_parameters():
+    for name, millions in (("gpt2-small", 124), ("gpt2-xl", 1558), ("llama-2-7b", 6738), ("llama-3-8b", 8030)):
+        model = shapes.random_model(f"shape:{name}", torch.device("meta"), torch.float16)
+        assert round(sum(value.numel() for value in model.parameters()) / 1e6) == millions
+
+
+def test_an_unknown_shape_is_refused():
+    for load in (loading.load_model, loading.check_model):
+        with pytest.raises(UsageError, match="unknown shape 'shape:bert'; known: shape:gpt2-small"):
+            load("shape:bert")
