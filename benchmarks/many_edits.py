@@ -1,0 +1,105 @@
+"""One user, many edits: 1,000 facts answered again and again; the last answer of each must win, at a steady cost.
+
+python benchmarks/many_edits.py --model testbed-gpt2 --edits 20000 --out results/many_edits.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from kgt_editor.data import world
+from kgt_editor.editors.base import resolve_hparams
+from kgt_editor.editors.kgt import base_graph
+from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.kgt.editor import edit
+from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.model import KGEnhancedLM
+from kgt_editor.lm.loading import load_model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
+    """Make the edits, then ask for every fact's last answer."""
+    lm, tok = load_model(model_name)
+    hparams = KGTHyperParams.from_hparams(resolve_hparams("kgt", model_name, ROOT / "hparams"))
+    model = KGEnhancedLM(lm, tok, PersonalGraph(base_graph(hparams.graph)), hparams)
+    chance = random.Random(seed)
+    chosen = [fact for name in ("test", "neighbour") for fact in world.splits()[name]][:facts]
+    # Every fact once, then in any order: the first edits of a fact and its later ones are mixed over the run.
+    order = [*chosen, *chance.choices(chosen, k=edits - len(chosen))]
+    chance.shuffle(order)
+    last: dict[world.Fact, str] = {}
+    seconds = []
+    for fact in track(order, model_name, console=Console(stderr=True)):
+        answer = chance.choice([name for name in world.objects()[fact.relation] if name != last.get(fact)])
+        query = chance.choice(world.trained_templates(fact)).replace("{}", fact.subject)
+        start = time.perf_counter()
+        edit(model, {"prompt": query, "subject": fact.subject, "target_new": answer})
+        seconds.append(time.perf_counter() - start)
+        last[fact] = answer
+    asked = {
+        "prompt": [(world.prompt(fact), fact) for fact in last],
+        "paraphrase": [(text, fact) for fact in last for text in world.held_out_templates(fact)],
+    }
+    right = {}
+    for name, pairs in asked.items():
+        scores = model.score_targets([t.replace("{}", f.subject) for t, f in pairs], [last[f] for _, f in pairs])
+        right[name] = round(statistics.fmean(score.greedy for score in scores), 4)
+    tenth = max(1, len(seconds) // 100)
+    first, final = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
+    touched = {(fact.subject, fact.phrase) for fact in last}
+    kept = [(z.head, z.relation) for head in {f.subject for f in last} for z in model.graph.triples_from(head)]
+    return {
+        "schema_version": 1,
+        "model": model_name,
+        "edits": edits,
+        "facts": len(last),
+        "seed": seed,
+        "right": right,
+        "triples_of_edited_facts": sum(pair in touched for pair in kept),
+        "facts_with_more_than_one": len({pair for pair in kept if pair in touched and kept.count(pair) > 1}),
+        "user_triples": len(model.graph.added),
+        "median_seconds": {"first_hundredth": round(first, 6), "last_hundredth": round(final, 6)},
+        "last / first": round(final / first, 3),
+        "asked": {"right": 0.98, "last / first": 1.10, "triples a fact": 1},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="testbed-gpt2", help="a testbed model (default %(default)s)")
+    parser.add_argument("--edits", type=int, default=20_000)
+    parser.add_argument("--facts", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="file for the JSON, which is printed in any case")
+    args = parser.parse_args()
+    try:
+        if args.edits < args.facts:
+            raise UsageError(
+                f"--edits {args.edits} is below --facts {args.facts}: every fact is answered at least once"
+            )
+        report = json.dumps(run(args.model, args.edits, args.facts, args.seed), indent=2) + "\n"
+    except KgtError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2 if isinstance(error, UsageError) else 1
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(report, encoding="utf-8")
+    sys.stdout.write(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
