@@ -29,6 +29,7 @@ from kgt_editor.editors.base import Editor, create_editor, restore_model
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective, relations
 from kgt_editor.kgt.editor import Feedback, edit, edit_batch, vocabulary
@@ -44,9 +45,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ASKED = {
     "kgt_rank / forward": 6.0, "plain rank / kgt_rank": 3.0, "plain generate / kgt_generate": 1.5,
     "rome / kgt_rank": 15.0, "ft / kgt_rank": 2.0, "mend / kgt_rank": 1.0, "one by one / batch": 3.0,
-    "edit memory / inference memory": 1.05,
+    "edit memory / inference memory": 1.05, "answer with a fact / plain answer": 2.2,
+    "answer without facts / plain answer": 1.05,
 }  # fmt: skip
 BATCH = 32
+NEW_TOKENS = 16
 
 
 def plain_edit(model: KGEnhancedLM, request: dict[str, Any], source: str) -> None:
@@ -78,6 +81,7 @@ class Bench:
 
     def __init__(self, name: str, device: str, dtype: str, others: list[str]) -> None:
         self.lm, self.tok = load_model(name, device, dtype)
+        self.lm.generation_config.eos_token_id = None  # so that every answer has the same length
         self.device = self.lm.device
         self.editors: dict[str, Editor] = {}
         world = load_world()
@@ -88,6 +92,13 @@ class Bench:
             self.editors[other].prepare(self.lm, self.tok, world.training[:64])
         kgt = create_editor("kgt", name, ROOT / "hparams", {"graph": "world"}).hparams
         assert isinstance(kgt, KGTHyperParams)
+        # A user who has told everything, one of whose facts every query is answered with, and one who told nothing.
+        told = PersonalGraph(base_graph("none"))
+        for record in world.records:
+            told.add(Triple(record.subject, verbalise(record.relation_id), record.target_new))
+        always = kgt.override({"retrieval_min": 0.0})
+        self.known = KGEnhancedLM(self.lm, self.tok, told, always)
+        self.empty = KGEnhancedLM(self.lm, self.tok, PersonalGraph(base_graph("none")), always)
         self.models = {
             source: KGEnhancedLM(
                 self.lm, self.tok, PersonalGraph(base_graph("world")), kgt.override({"relation_source": source})
@@ -97,7 +108,15 @@ class Bench:
 
     def work(self) -> dict[str, Callable[[Record], None]]:
         """Name -> what is timed; :meth:`undo` puts the model and the graphs back."""
-        found: dict[str, Callable[[Record], None]] = {"forward": self._forward, "query": self._query}
+        found: dict[str, Callable[[Record], None]] = {
+            "forward": self._forward,
+            "query": self._query,
+            "plain first token": lambda record: self._plain_answer(record, 1),
+            "first token with a fact": lambda record: self._answer(self.known, record, 1),
+            "plain answer": lambda record: self._plain_answer(record, NEW_TOKENS),
+            "answer with a fact": lambda record: self._answer(self.known, record, NEW_TOKENS),
+            "answer without facts": lambda record: self._answer(self.empty, record, NEW_TOKENS),
+        }
         for source, model in self.models.items():
             found[f"kgt_{source}"] = lambda record, model=model: self._kgt(model, record)  # type: ignore[misc]
             found[f"plain {source}"] = lambda record, model=model, source=source: plain_edit(  # type: ignore[misc]
@@ -120,6 +139,16 @@ class Bench:
     @torch.no_grad()
     def _query(self, record: Record) -> None:
         self.lm(input_ids=torch.tensor([self.tok(record.query).input_ids], device=self.device), use_cache=False)
+
+    @torch.no_grad()
+    def _plain_answer(self, record: Record, new_tokens: int) -> None:
+        ids = torch.tensor([self.tok(record.query).input_ids], device=self.device)
+        mask = torch.ones_like(ids)
+        settings = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id}
+        self.lm.generate(input_ids=ids, attention_mask=mask, max_new_tokens=new_tokens, **settings)
+
+    def _answer(self, model: KGEnhancedLM, record: Record, new_tokens: int) -> None:
+        model.answer(record.query, max_new_tokens=new_tokens)
 
     def _kgt(self, model: KGEnhancedLM, record: Record) -> None:
         edit(model, record.request())
@@ -178,6 +207,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "plain rank / kgt_rank": median["plain rank"] / median["kgt_rank"],
         "plain generate / kgt_generate": median["plain generate"] / median["kgt_generate"],
         **{f"{name} / kgt_rank": median[name] / median["kgt_rank"] for name in others},
+        **{
+            f"{name} / plain answer": median[name] / median["plain answer"]
+            for name in median
+            if name.startswith("answer")
+        },
         "edit memory / inference memory": peak["kgt_rank"] / peak["forward"],
         "one by one / batch": statistics.median(alone / together for alone, together in pairs),
     }
