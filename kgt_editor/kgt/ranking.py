@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kgt_editor.kgt.scoring import MAX_NODES, Tree, check_length
+from kgt_editor.kgt.scoring import MAX_NODES, Branch, Tree, check_length, score_branches
 
 # Continuations whose first token is this much (in nats) less probable than the best one are put off: with a model
 # that knows the answer none of them is needed.
@@ -21,7 +21,6 @@ _HEAD_START = 4.6
 Question = tuple[Sequence[int], Sequence[Sequence[int]]]
 
 
-@torch.no_grad()
 def best_continuations(model: Any, questions: Sequence[Question], k: int) -> list[list[int]]:
     """For each question the numbers of its ``k`` most probable continuations, the most probable first.
 
@@ -93,33 +92,11 @@ def _rank_pack(model: Any, pack: Sequence[Question], k: int) -> list[list[int]]:
         _Ranking(first[rows[end]], continuations, k) for end, (_, continuations) in zip(ends, pack, strict=True)
     ]
     while asked := [(number, index) for number, ranking in enumerate(rankings) for index in ranking.open()]:
-        scores = _score(tree, [(ends[number], pack[number][1][index]) for number, index in asked])
+        # What a continuation's first token costs is known already.
+        branches = [Branch(pack[number][1][index], 1, ends[number]) for number, index in asked]
         learnt: dict[int, dict[int, float]] = {}
-        for (number, index), score in zip(asked, scores, strict=True):
-            learnt.setdefault(number, {})[index] = score
+        for (number, index), score in zip(asked, score_branches(tree, branches, MAX_NODES), strict=True):
+            learnt.setdefault(number, {})[index] = score.log_prob
         for number, found in learnt.items():
             rankings[number].learn(found)
     return [ranking.best() for ranking in rankings]
-
-
-def _score(tree: Tree, branches: Sequence[tuple[int, Sequence[int]]]) -> list[float]:
-    """Log probability of every branch's tokens after its first one.
-
-    Args:
-        tree: has run the prompts; it is left as it was.
-        branches: the node a continuation stands behind, and its ids.
-    """
-    scores = {number: 0.0 for number, (_, ids) in enumerate(branches) if len(ids) == 1}
-    waiting = [number for number in range(len(branches)) if number not in scores]
-    prompts = len(tree)
-    while waiting:
-        paths: dict[int, list[int]] = {}
-        while waiting and (not paths or len(tree) - prompts + len(branches[waiting[0]][1]) <= MAX_NODES):
-            end, ids = branches[waiting[0]]
-            paths[waiting.pop(0)] = tree.insert(ids[:-1], end)
-        log_probs = tree.run(range(prompts, len(tree)))
-        for number, path in paths.items():
-            picked = log_probs[torch.tensor(path) - prompts, list(branches[number][1][1:])]
-            scores[number] = float(picked.double().sum())
-        tree.cut(prompts)
-    return [scores[number] for number in range(len(branches))]

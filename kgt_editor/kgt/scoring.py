@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -57,6 +58,21 @@ def encode_continuations(tok: Any, prompt: str, continuations: Sequence[str]) ->
     return [(whole[: len(stem)], whole[len(stem) :]) for whole in wholes]
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Token ids at the root of a tree, or behind one of its nodes, of which the last ones are scored.
+
+    Attributes:
+        ids: at least one.
+        first: number of the first id that is scored, at least 1.
+        behind: the node; -1 is the root.
+    """
+
+    ids: Sequence[int]
+    first: int
+    behind: int = -1
+
+
 def score_continuations(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[TargetScore]:
     """The score of each (context ids, continuation ids) pair.
 
@@ -70,16 +86,32 @@ def score_continuations(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_
         NumericalError: the model gives NaN.
         UnsupportedModelError: the model's attention takes no mask.
     """
-    scores: dict[int, TargetScore] = {}
-    for log_probs, members in _run(model, pairs, max_nodes):
-        wanted = torch.tensor([token for index, _ in members for token in pairs[index][1]], device=log_probs.device)
-        rows = torch.tensor([row for _, places in members for row in places], device=log_probs.device)
-        picked = log_probs[rows, wanted].double().cpu()
-        greedy = (log_probs.argmax(-1)[rows] == wanted).cpu()
+    return score_branches(Tree(model), [at_root(pair) for pair in pairs], max_nodes)
+
+
+def at_root(pair: Pair) -> Branch:
+    """A pair as a branch of its own."""
+    context, continuation = pair
+    return Branch(context + continuation, len(context))
+
+
+def score_branches(tree: Tree, branches: Sequence[Branch], max_nodes: int = MAX_NODES) -> list[TargetScore]:
+    """The score of each branch, given all that stands before it; the tree is left as it was.
+
+    Raises:
+        KgtError: a branch ends beyond the model's context.
+        NumericalError: the model gives NaN.
+    """
+    scores = {i: TargetScore(0.0, 0, True) for i, branch in enumerate(branches) if branch.first == len(branch.ids)}
+    for log_probs, members in _passes(tree, branches, max_nodes):
+        wanted = torch.tensor([t for i, _ in members for t in branches[i].ids[branches[i].first :]])
+        rows = torch.tensor([row for _, places in members for row in places])
+        picked = log_probs[rows.to(log_probs.device), wanted.to(log_probs.device)].double().cpu()
+        greedy = log_probs.argmax(-1).cpu()[rows] == wanted
         lengths = [len(places) for _, places in members]
-        for (index, places), values, hits in zip(members, picked.split(lengths), greedy.split(lengths), strict=True):
-            scores[index] = TargetScore(float(values.sum()), len(places), bool(hits.all()))
-    return [scores[index] for index in range(len(pairs))]
+        for (i, places), values, hits in zip(members, picked.split(lengths), greedy.split(lengths), strict=True):
+            scores[i] = TargetScore(float(values.sum()), len(places), bool(hits.all()))
+    return [scores[i] for i in range(len(branches))]
 
 
 def continuation_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[Tensor]:
@@ -89,10 +121,30 @@ def continuation_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = M
         As :func:`score_continuations`.
     """
     found: dict[int, Tensor] = {}
-    for log_probs, members in _run(model, pairs, max_nodes):
+    for log_probs, members in _passes(Tree(model), [at_root(pair) for pair in pairs], max_nodes):
         for index, places in members:
             found[index] = log_probs[torch.tensor(places, device=log_probs.device)]
     return [found[index] for index in range(len(pairs))]
+
+
+def _passes(
+    tree: Tree, branches: Sequence[Branch], max_nodes: int
+) -> Iterator[tuple[Tensor, list[tuple[int, list[int]]]]]:
+    """Per forward pass: log probabilities (positions, vocabulary), and for each branch its number and positions."""
+    size = len(tree)
+    # Neighbours in sorted order share the longest beginnings.
+    asked = [index for index, branch in enumerate(branches) if branch.first < len(branch.ids)]
+    waiting = sorted(asked, key=lambda index: (branches[index].behind, list(branches[index].ids)), reverse=True)
+    while waiting:
+        paths: list[tuple[int, list[int]]] = []
+        while waiting and (not paths or len(tree) - size + len(branches[waiting[-1]].ids) <= max_nodes + 1):
+            branch = branches[waiting[-1]]
+            # The last token is never run: it predicts nothing that is scored.
+            nodes = tree.insert(branch.ids[:-1], branch.behind)
+            paths.append((waiting.pop(), nodes[branch.first - 1 :]))
+        rows = {node: row for row, node in enumerate(sorted({node for _, nodes in paths for node in nodes}))}
+        yield tree.run(list(rows)), [(index, [rows[node] for node in nodes]) for index, nodes in paths]
+        tree.cut(size)
 
 
 class Tree:
@@ -190,30 +242,6 @@ class Tree:
         if torch.isnan(log_probs).any():
             raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
         return log_probs
-
-
-def _run(model: Any, pairs: Sequence[Pair], max_nodes: int) -> Iterator[tuple[Tensor, list[tuple[int, list[int]]]]]:
-    """Per forward pass: log probabilities (positions, vocabulary), and for each pair its number and positions."""
-    # Neighbours in sorted order share the longest prefixes.
-    order = sorted(range(len(pairs)), key=lambda index: pairs[index][0] + pairs[index][1])
-    tree = Tree(model)
-    paths: list[tuple[int, list[int]]] = []
-    for index in order:
-        context, continuation = pairs[index]
-        # The last token is never run: it predicts nothing that is scored.
-        ids = (context + continuation)[:-1]
-        if len(tree) and len(tree) + len(ids) > max_nodes:
-            yield _read(tree, paths)
-            tree, paths = Tree(model), []
-        paths.append((index, tree.insert(ids)[len(context) - 1 :]))
-    if paths:
-        yield _read(tree, paths)
-
-
-def _read(tree: Tree, paths: list[tuple[int, list[int]]]) -> tuple[Tensor, list[tuple[int, list[int]]]]:
-    asked = sorted({node for _, path in paths for node in path})
-    rows = {node: row for row, node in enumerate(asked)}
-    return tree.run(asked), [(index, [rows[node] for node in path]) for index, path in paths]
 
 
 def check_length(model: Any, tokens: int) -> None:
