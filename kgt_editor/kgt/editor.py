@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import Edit
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import relations, scoring
+from kgt_editor.kgt import objective, relations, scoring
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.objective import Problem, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution
@@ -90,13 +91,20 @@ def edit(model: KGEnhancedLM, request: dict[str, Any]) -> Outcome:
         feedback.answer,
         added=[triple for triple in touched if triple in after - before],
         removed=[triple for triple in touched if triple in before - after],
+        before=_probability(model, problem, problem.present),
+        after=_probability(model, problem, solution.graph),
     )
     return Outcome(entry, problem, solution)
 
 
+def _probability(model: KGEnhancedLM, problem: Problem, graph: tuple[ScoredTriple, ...]) -> float:
+    """P(a|q), eq. 1, with these triples at e_q."""
+    return math.exp(objective.answer_log_prob(problem, graph, model.hparams.retrieval_min))
+
+
 def _head(model: KGEnhancedLM, subject: str) -> str:
     """The graph's spelling of the subject, where the graph knows it in another case only."""
-    if model.graph.triples_from(subject):
+    if model.graph.triples_from(subject, 1):
         return subject
     linked = model.graph.link(subject)
     return linked if linked is not None and linked.casefold() == subject.casefold() else subject
