@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,12 @@ _CACHE_KIB = 48 * 1024
 _BATCH = 20_000
 
 
-def build(rows: Iterable[Row], out: str | Path, about: dict[str, Any] | None = None) -> int:
+def build(
+    rows: Iterable[Row],
+    out: str | Path,
+    about: dict[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
     """Write a base graph.
 
     Repeated triples become one, with the greatest weight. The file is made beside ``out`` and takes its place when it
@@ -35,6 +40,7 @@ def build(rows: Iterable[Row], out: str | Path, about: dict[str, Any] | None = N
         rows: the triples, in any order.
         out: the file; one that is there is replaced.
         about: what the file should tell of itself, read when the last row has come; JSON values.
+        progress: told how many triples have been written, of how many at most, once all rows are read.
 
     Returns:
         the number of distinct triples.
@@ -53,7 +59,7 @@ def build(rows: Iterable[Row], out: str | Path, about: dict[str, Any] | None = N
     part = Path(name)
     try:
         with plain_errors(target):
-            triples = _write(part, rows, about or {})
+            triples = _write(part, rows, about or {}, progress or (lambda done, total: None))
         _publish(part, target)
     finally:
         part.unlink(missing_ok=True)
@@ -72,7 +78,7 @@ def _publish(part: Path, target: Path) -> None:
         raise KgtError(f"{target}: cannot be written: {error.strerror}") from None
 
 
-def _write(path: Path, rows: Iterable[Row], about: dict[str, Any]) -> int:
+def _write(path: Path, rows: Iterable[Row], about: dict[str, Any], progress: Callable[[int, int], None]) -> int:
     db = sqlite3.connect(path, isolation_level=None)
     try:
         # Nobody sees the file before it is whole: it needs neither a rollback journal nor a sync for every change.
@@ -85,17 +91,17 @@ def _write(path: Path, rows: Iterable[Row], about: dict[str, Any]) -> int:
         db.execute("BEGIN")
         ids: dict[str, int] = {}
         numbered = ((head, ids.setdefault(phrase, len(ids)), tail, weight) for head, phrase, tail, weight in rows)
-        db.executemany("INSERT INTO temp.rows VALUES (?, ?, ?, ?)", numbered)
+        taken = db.executemany("INSERT INTO temp.rows VALUES (?, ?, ?, ?)", numbered).rowcount
         merged = db.execute(
             "SELECT head, relation, tail, max(weight) FROM temp.rows GROUP BY head, relation, tail ORDER BY head"
         )
-        counts, heads = _write_edges(db, merged, ids.get(ALIAS))
+        counts, heads = _write_edges(db, merged, ids.get(ALIAS), lambda done: progress(done, taken))
         db.executemany(
             "INSERT INTO relations VALUES (?, ?, ?)",
-            ((number, phrase, counts[number]) for phrase, number in ids.items()),
+            ((number, phrase, counts.get(number, 0)) for phrase, number in ids.items()),
         )
         triples = sum(counts.values())
-        told = {"triples": triples, "heads": heads, **about}
+        told = {"triples": triples, "heads": heads, "duplicates": taken - triples, **about}
         db.executemany("INSERT INTO meta VALUES (?, ?)", ((key, json.dumps(value)) for key, value in told.items()))
         db.execute(f"PRAGMA application_id = {BASE_GRAPH.application_id}")
         db.execute(f"PRAGMA user_version = {BASE_GRAPH.schema}")
@@ -105,7 +111,9 @@ def _write(path: Path, rows: Iterable[Row], about: dict[str, Any]) -> int:
     return triples
 
 
-def _write_edges(db: sqlite3.Connection, merged: Iterator[_Edge], alias: int | None) -> tuple[dict[int, int], int]:
+def _write_edges(
+    db: sqlite3.Connection, merged: Iterator[_Edge], alias: int | None, progress: Callable[[int], None]
+) -> tuple[dict[int, int], int]:
     """Fill ``edges``, ``names`` and ``openings``; give the number of edges of each relation, and of heads."""
     counts: dict[int, int] = {}
     heads = 0
@@ -141,5 +149,6 @@ def _write_edges(db: sqlite3.Connection, merged: Iterator[_Edge], alias: int | N
             blocks.append((head, rank, relations, "\n".join(edge[2] for edge in block), weights))
         if len(blocks) >= _BATCH:
             flush()
+            progress(sum(counts.values()))
     flush()
     return counts, heads

@@ -36,6 +36,8 @@ CREATE INDEX touched ON changes (user, head);
 
 #: Numbers of the edits that were taken back, at the moment of entry :upto.
 _UNDONE = "SELECT undoes FROM edits WHERE user = :user AND undoes IS NOT NULL AND number <= :upto"
+#: Whether the edit of a row was taken back.
+_IS_UNDONE = "EXISTS (SELECT 1 FROM edits AS later WHERE later.user = :user AND later.undoes = {}.number)"
 _LAST = 1 << 62
 
 
@@ -199,6 +201,16 @@ class Journal:
         with plain_errors(self._name):
             return {number for (number,) in self._db.execute(_UNDONE, {"user": user, "upto": upto})}
 
+    def in_force_edit(self, user: int, number: int | None = None) -> Edit | None:
+        """The edit with this number, or the last one; None where it was taken back or there is none."""
+        with plain_errors(self._name):
+            row = self._db.execute(
+                "SELECT number FROM edits WHERE user = :user AND undoes IS NULL AND number = coalesce(:number, number)"
+                f" AND NOT {_IS_UNDONE.format('edits')} ORDER BY number DESC LIMIT 1",
+                {"user": user, "number": number},
+            ).fetchone()
+        return None if row is None else self.entries(user, row[0], row[0])[0]
+
     def in_force(self, user: int, upto: int = _LAST) -> list[tuple[int, bool, Triple]]:
         """Every change of the edits in force at entry ``upto``, oldest first: number, whether it adds, triple."""
         with plain_errors(self._name):
@@ -215,8 +227,8 @@ class Journal:
             row = self._db.execute(
                 "SELECT number, operation = 'add' FROM changes INDEXED BY touched"
                 " WHERE user = :user AND head = :head AND relation = :relation AND tail = :tail"
-                f" AND number NOT IN ({_UNDONE}) ORDER BY number DESC, position DESC LIMIT 1",
-                {"user": user, "upto": _LAST, **triple._asdict()},
+                f" AND NOT {_IS_UNDONE.format('changes')} ORDER BY number DESC, position DESC LIMIT 1",
+                {"user": user, **triple._asdict()},
             ).fetchone()
         return None if row is None else (row[0], bool(row[1]))
 

@@ -164,25 +164,15 @@ class PersonalGraph:
             raise UsageError(f"edit {number or 0} cannot be undone: the journal holds no such edit")
         with self._journal.writing(self.user, self._id) as (user, last):
             self._catch_up(user, last)
-            undone = self._journal.undone(user)
-            if number is None:
-                number = self._last_in_force(user, last, undone)
-            found = self._journal.entries(user, number, number)
-            if not found or found[0].undoes is not None or number in undone:
-                raise UsageError(f"edit {number} cannot be undone: the journal holds no such edit")
-            (edit,) = found
-            entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=number)
+            edit = self._journal.in_force_edit(user, number)
+            if edit is None:
+                raise UsageError(f"edit {number or 0} cannot be undone: the journal holds no such edit")
+            entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
             self._journal.write(user, [entry])
         self._seen = entry.number
         for triple in (*edit.added, *edit.removed):
             self._settle(triple, *(self._journal.state(user, triple) or (0, None)))
         return edit
-
-    def _last_in_force(self, user: int, last: int, undone: set[int]) -> int:
-        for number in range(last, 0, -1):
-            if number not in undone and self._journal.entries(user, number, number)[0].undoes is None:
-                return number
-        return 0
 
     def refresh(self) -> None:
         """See what other processes have changed for this user."""
