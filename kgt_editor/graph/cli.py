@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--user", required=True, metavar="NAME")
         if name == "undo":
             command.add_argument(
-                "number", type=_positive, nargs="?", metavar="N", help="default: the last one in force"
+                "--edit", type=_positive, metavar="N", help="its number (default: the last one in force)"
             )
         if name == "export":
             command.add_argument("--format", choices=("json", "ntriples"), default="json", help="default: %(default)s")
@@ -166,7 +166,8 @@ def _personal(options: argparse.Namespace) -> PersonalGraph:
 
 def _users(options: argparse.Namespace) -> None:
     for user in _existing(options).users():
-        print(f"{user.name}\t{user.entries} entries\t{_time(user.first)}\t{_time(user.last)}")
+        count = f"{user.entries:,} entr{'y' if user.entries == 1 else 'ies'}"
+        print(f"{user.name}\t{count}\t{_time(user.first)}\t{_time(user.last)}")
 
 
 def _history(options: argparse.Namespace) -> None:
@@ -189,7 +190,7 @@ def _line(entry: Edit) -> str:
 
 
 def _undo(options: argparse.Namespace) -> None:
-    print(f"taken back: {_line(_personal(options).undo(options.number)).strip()}")
+    print(f"taken back: {_line(_personal(options).undo(options.edit)).strip()}")
 
 
 def _forget(options: argparse.Namespace) -> None:

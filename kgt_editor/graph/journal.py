@@ -201,11 +201,12 @@ class Journal:
         with plain_errors(self._name):
             return {number for (number,) in self._db.execute(_UNDONE, {"user": user, "upto": upto})}
 
-    def in_force_edit(self, user: int, number: int | None = None) -> Edit | None:
+    def edit_in_force(self, user: int, number: int | None = None) -> Edit | None:
         """The edit with this number, or the last one; None where it was taken back or there is none."""
+        chosen = "" if number is None else " AND number = :number"
         with plain_errors(self._name):
             row = self._db.execute(
-                "SELECT number FROM edits WHERE user = :user AND undoes IS NULL AND number = coalesce(:number, number)"
+                f"SELECT number FROM edits WHERE user = :user AND undoes IS NULL{chosen}"
                 f" AND NOT {_IS_UNDONE.format('edits')} ORDER BY number DESC LIMIT 1",
                 {"user": user, "number": number},
             ).fetchone()
@@ -219,7 +220,9 @@ class Journal:
                 f" WHERE user = :user AND number <= :upto AND number NOT IN ({_UNDONE}) ORDER BY number, position",
                 {"user": user, "upto": upto},
             ).fetchall()
-        return [(row[0], bool(row[1]), stored_triple(row[2:])) for row in rows]
+        return [
+            (number, bool(adds), stored_triple((head, relation, tail))) for number, adds, head, relation, tail in rows
+        ]
 
     def state(self, user: int, triple: Triple) -> tuple[int, bool] | None:
         """Number of the last edit in force that touches ``triple``, and whether it adds it; None where none does."""

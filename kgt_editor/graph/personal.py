@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -160,24 +161,22 @@ class PersonalGraph:
             UsageError: there is no such edit (any more).
             KgtError: the journal cannot be written to; the graph is as it was.
         """
-        if self._id is None:
-            raise UsageError(f"edit {number or 0} cannot be undone: the journal holds no such edit")
         with self._journal.writing(self.user, self._id) as (user, last):
             self._catch_up(user, last)
-            edit = self._journal.in_force_edit(user, number)
+            edit = self._journal.edit_in_force(user, number)
             if edit is None:
                 raise UsageError(f"edit {number or 0} cannot be undone: the journal holds no such edit")
             entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
             self._journal.write(user, [entry])
-        self._seen = entry.number
+        self._id, self._seen = user, entry.number
         for triple in (*edit.added, *edit.removed):
             self._settle(triple, *(self._journal.state(user, triple) or (0, None)))
         return edit
 
     def refresh(self) -> None:
         """See what other processes have changed for this user."""
-        self._id = self._journal.user_id(self.user)
-        if self._id is None or self._journal.last(self._id) != self._seen:
+        before, self._id = self._id, self._journal.user_id(self.user)
+        if self._id != before or (self._id is not None and self._journal.last(self._id) != self._seen):
             self._load()
 
     def _catch_up(self, user: int, last: int) -> None:
@@ -187,17 +186,23 @@ class PersonalGraph:
 
     def _load(self) -> None:
         """Make the overlay from the journal."""
+        self._seen = 0 if self._id is None else self._journal.last(self._id)
+        last: dict[Triple, tuple[int, bool]] = {}
+        for number, adds, triple in () if self._id is None else self._journal.in_force(self._id, self._seen):
+            last.pop(triple, None)
+            last[triple] = number, adds
         # Head -> triple -> the last edit in force that touches it, oldest first; apart by what that edit wants. Neither
         # asks the base, so a session opens without a look-up for every triple.
         self._present: _Overlay = {}
         self._absent: _Overlay = {}
-        self._relations: dict[str, int] = {}
-        self.head_index = HeadIndex()
-        self._seen = 0
-        if self._id is not None:
-            self._seen = self._journal.last(self._id)
-            for number, adds, triple in self._journal.in_force(self._id, self._seen):
-                self._settle(triple, number, adds)
+        for triple, (number, adds) in last.items():
+            (self._present if adds else self._absent).setdefault(triple[0], {})[triple] = number
+        self._relations: Counter[str] = Counter()
+        self.head_index = HeadIndex(self._present)
+        for head, relation, tail in (triple for triple, (_, adds) in last.items() if adds):
+            self._relations[relation] += 1
+            if relation == ALIAS:
+                self.head_index.add(head, tail)
 
     def _settle(self, triple: Triple, number: int, wanted: bool | None) -> None:
         """Bring the overlay of one triple in line with edit ``number``; ``wanted`` None leaves it to the base."""
@@ -215,9 +220,9 @@ class PersonalGraph:
                 del overlay[head]
         if held == (wanted is True):
             return
-        count = self._relations.pop(relation, 0) + (1 if wanted else -1)
-        if count:
-            self._relations[relation] = count
+        self._relations[relation] += 1 if wanted else -1
+        if not self._relations[relation]:
+            del self._relations[relation]
         if relation == ALIAS and tail != head:
             (self.head_index.add if wanted else self.head_index.discard)(head, tail)
         if head not in self._present:
