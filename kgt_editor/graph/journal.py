@@ -7,6 +7,7 @@ nothing but :meth:`Journal.forget` removes a row.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ class User:
 
 
 class Journal:
-    """The edits of any number of users.
+    """The edits of any number of users; their sessions may share one journal, in threads of their own too.
 
     Args:
         path: the file, made where there is none; None keeps everything in memory.
@@ -95,6 +96,7 @@ class Journal:
     ) -> None:
         self.path = None if path is None else Path(path)
         self._patience = patience
+        self._lock = threading.RLock()
         if self.path is not None:
             _look_before_opening(self.path)
         with plain_errors(self._name):
@@ -147,8 +149,8 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing, and nobody else writes in between."""
-        with plain_errors(self._name):
+        """All or nothing, and nobody else writes in between, be it a process or a thread with this very journal."""
+        with self._lock, plain_errors(self._name):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

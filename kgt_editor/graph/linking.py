@@ -160,7 +160,7 @@ def matches(text: str, personal: Names, base: Names, joined: bool = False) -> li
         for head in dict.fromkeys(head for _, head in named):
             exact = (spelled, head) in named
             own = personal.has_name(head, head)
-            alias = " ".join(split_words(head)).casefold() != spelled.casefold()
+            alias = head != spelled and " ".join(split_words(head)).casefold() != spelled.casefold()
             share = (count + (end - start) / len(text)) / (len(words) + 1)
             score = 8 * (not at_end) + 4 * own + 2 * exact + (not alias) + share
             if not (joined and at_end):

@@ -10,8 +10,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,6 +106,20 @@ def test_two_processes_write_at_once(tmp_path: Path, users: tuple[str, str]) -> 
             for step in range(count)
         ]
         assert sorted(heads) == sorted(expected * 3)
+
+
+def test_threads_share_a_journal(tmp_path: Path) -> None:
+    journal, users = Journal(tmp_path / "journal.db"), ("ada", "bob", "cyd", "ada")
+
+    def write(user: str) -> int:
+        graph = PersonalGraph(MemoryGraph(), journal, user)
+        return sum(len(graph.add(Triple(user, "has", f"{threading.get_ident()} {step}")).added) for step in range(50))
+
+    with ThreadPoolExecutor(len(users)) as threads:
+        assert list(threads.map(write, users)) == [50] * 4
+    assert {user.name: user.entries for user in journal.users()} == {"ada": 100, "bob": 50, "cyd": 50}
+    for user in users:
+        assert {z.head for z in PersonalGraph(MemoryGraph(), journal, user).added} == {user}
 
 
 @contextmanager
