@@ -68,7 +68,7 @@ def is_database(path: Path) -> bool:
 
 
 def check_file(path: Path, kind: Kind | None = None) -> None:
-    """Look at an SQLite file before it is opened (fields: sqlite.org/fileformat2.html, section 1.3).
+    """Look at an SQLite file before it is opened (fields: SQLite's file format, section 1.3).
 
     Args:
         path: the file.
@@ -97,6 +97,27 @@ def check_file(path: Path, kind: Kind | None = None) -> None:
     expected = pages * (65536 if page == 1 else page)
     if size < expected:
         raise KgtError(f"{path}: the file is cut off: {size:,} bytes of {expected:,}; restore it from a copy")
+
+
+def check_before_writing(path: Path) -> None:
+    """Look at a file that is to be made or written to.
+
+    Raises:
+        UsageError: it is something else, or its folder is missing.
+        KgtError: it is shorter than it says.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        if not path.parent.is_dir():
+            raise UsageError(f"{path}: its folder does not exist")
+        return
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder, not a file")
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:  # the newest pages may be in there
+        if not is_database(path):
+            raise UsageError(f"{path}: not an SQLite file")
+        return
+    check_file(path)
 
 
 @contextmanager

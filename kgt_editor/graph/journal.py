@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.graph.database import JOURNAL, MAGIC, check_file, plain_errors
+from kgt_editor.graph.database import JOURNAL, check_before_writing, plain_errors
 from kgt_editor.graph.triple import Triple, stored_triple
 
 _SCHEMA = """
@@ -98,7 +98,7 @@ class Journal:
         self._patience = patience
         self._lock = threading.RLock()
         if self.path is not None:
-            _look_before_opening(self.path)
+            check_before_writing(self.path)
         with plain_errors(self._name):
             self._db = sqlite3.connect(
                 ":memory:" if self.path is None else self.path,
@@ -306,18 +306,3 @@ class Journal:
         """Close the file; the write-ahead log goes into it."""
         with plain_errors(self._name):
             self._db.close()
-
-
-def _look_before_opening(path: Path) -> None:
-    """Refuse what SQLite would take for an empty database, or overwrite."""
-    if not path.exists() or path.stat().st_size == 0:
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: its folder does not exist")
-        return
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size:  # the newest pages may be in there
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise UsageError(f"{path}: not an SQLite file")
-        return
-    check_file(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.journal import Edit, Journal
-from kgt_editor.graph.linking import HeadIndex, Match, matches
+from kgt_editor.graph.linking import HeadIndex, Match, link, matches
 from kgt_editor.graph.relations import ALIAS
 from kgt_editor.graph.store import Graph
 from kgt_editor.graph.triple import Triple
@@ -96,8 +96,7 @@ class PersonalGraph:
 
     def link(self, text: str, joined: bool = False) -> str | None:
         """The head ``text`` is most likely about; None where it mentions none."""
-        found = self.matches(text, joined)
-        return found[0].head if found else None
+        return link(text, self.head_index, self.base.head_index(), joined)
 
     # Changing it
 
@@ -152,7 +151,7 @@ class PersonalGraph:
         return edit
 
     def undo(self, number: int | None = None) -> Edit:
-        """Take back one edit, the last one unless ``number`` says which; other edits stay in force.
+        """Take back one edit, the last one in force unless ``number`` says which; other edits stay in force.
 
         Returns:
             the edit that was taken back.
@@ -168,9 +167,10 @@ class PersonalGraph:
                 raise UsageError(f"edit {number or 0} cannot be undone: the journal holds no such edit")
             entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
             self._journal.write(user, [entry])
+            left = {z: self._journal.state(user, z) or (0, None) for z in (*edit.added, *edit.removed)}
         self._id, self._seen = user, entry.number
-        for triple in (*edit.added, *edit.removed):
-            self._settle(triple, *(self._journal.state(user, triple) or (0, None)))
+        for triple, (number, wanted) in left.items():
+            self._settle(triple, number, wanted)
         return edit
 
     def refresh(self) -> None:
@@ -187,8 +187,9 @@ class PersonalGraph:
     def _load(self) -> None:
         """Make the overlay from the journal."""
         self._seen = 0 if self._id is None else self._journal.last(self._id)
+        changes = [] if self._id is None else self._journal.in_force(self._id, self._seen)
         last: dict[Triple, tuple[int, bool]] = {}
-        for number, adds, triple in () if self._id is None else self._journal.in_force(self._id, self._seen):
+        for number, adds, triple in changes:
             last.pop(triple, None)
             last[triple] = number, adds
         # Head -> triple -> the last edit in force that touches it, oldest first; apart by what that edit wants. Neither
@@ -223,12 +224,18 @@ class PersonalGraph:
         self._relations[relation] += 1 if wanted else -1
         if not self._relations[relation]:
             del self._relations[relation]
-        if relation == ALIAS and tail != head:
-            (self.head_index.add if wanted else self.head_index.discard)(head, tail)
+        names = [tail] if relation == ALIAS else []
+        if wanted:
+            for name in (head, *names):
+                self.head_index.add(head, name)
+            return
         if head not in self._present:
-            self.head_index.discard(head)
-        elif wanted:
-            self.head_index.add(head)
+            names.append(head)
+        for name in names:
+            self.head_index.discard(head, name)
+        if names and head in self._present:  # under the same words as the alias that went, another may stand
+            for name in (head, *(other.tail for other in self._present[head] if other.relation == ALIAS)):
+                self.head_index.add(head, name)
 
     # Explaining it
 

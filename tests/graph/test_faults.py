@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,12 +110,12 @@ def test_two_processes_write_at_once(tmp_path: Path, users: tuple[str, str]) -> 
 def test_threads_share_a_journal(tmp_path: Path) -> None:
     journal, users = Journal(tmp_path / "journal.db"), ("ada", "bob", "cyd", "ada")
 
-    def write(user: str) -> int:
-        graph = PersonalGraph(MemoryGraph(), journal, user)
-        return sum(len(graph.add(Triple(user, "has", f"{threading.get_ident()} {step}")).added) for step in range(50))
+    def write(job: int) -> int:
+        graph = PersonalGraph(MemoryGraph(), journal, users[job])
+        return sum(len(graph.add(Triple(users[job], "has", f"{job} {step}")).added) for step in range(50))
 
     with ThreadPoolExecutor(len(users)) as threads:
-        assert list(threads.map(write, users)) == [50] * 4
+        assert list(threads.map(write, range(len(users)))) == [50] * 4
     assert {user.name: user.entries for user in journal.users()} == {"ada": 100, "bob": 50, "cyd": 50}
     for user in users:
         assert {z.head for z in PersonalGraph(MemoryGraph(), journal, user).added} == {user}
@@ -221,7 +220,7 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="an SQLite file, but not a journal of personal graphs"):
             Journal(path)
     assert {path: path.read_bytes() for path in before} == before
-    with pytest.raises(KgtError, match=r"cannot be read|unable to open"):
+    with pytest.raises(KgtError, match="a folder, not a file"):
         Journal(tmp_path)
 
 
