@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -36,10 +37,14 @@ CREATE INDEX touched ON changes (user, head);
 """
 
 #: Numbers of the edits that were taken back, at the moment of entry :upto.
-_UNDONE = "SELECT undoes FROM edits WHERE user = :user AND undoes IS NOT NULL AND number <= :upto"
+_UNDONE = "SELECT undoes FROM edits INDEXED BY undone WHERE user = :user AND undoes IS NOT NULL AND number <= :upto"
 #: Whether the edit of a row was taken back.
 _IS_UNDONE = "EXISTS (SELECT 1 FROM edits AS later WHERE later.user = :user AND later.undoes = {}.number)"
 _LAST = 1 << 62
+
+
+#: Number of an edit, and which of its changes, counted from 0.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class Edit:
         number: counts from 1 for each user and is never used twice.
         query: the question that was answered.
         answer: the user's answer.
-        added, removed: what changed in the graph; adds that were there and removes that were not are left out.
+        added, removed: what changed in the graph; adds that were there and removes that were not are left out. In a
+            change's place, the adds come first.
         before, after: P(answer | query) before and after the change, where the caller knows it.
         time: when it was made, in seconds since 1970 (UTC).
         undoes: number of the edit that this entry takes back; it changes nothing else.
@@ -106,6 +112,7 @@ class Journal:
                 isolation_level=None,
                 check_same_thread=False,
             )
+            weakref.finalize(self, self._db.close)  # a graph that nobody closes
             self._db.execute("PRAGMA secure_delete = ON")
             self._db.execute(f"PRAGMA synchronous = {sync}")
             self._prepare()
@@ -160,37 +167,37 @@ class Journal:
                     self._db.execute("ROLLBACK")
                 raise
 
+    def _rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
+        with self._lock, plain_errors(self._name):
+            return self._db.execute(sql, values).fetchall()
+
     # Reading
 
     def users(self) -> list[User]:
         """Everybody with entries, by name."""
-        with plain_errors(self._name):
-            rows = self._db.execute(
-                "SELECT name, count(number), min(time), max(time) FROM users LEFT JOIN edits ON user = id"
-                " GROUP BY id ORDER BY name"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT name, count(number), min(time), max(time) FROM users LEFT JOIN edits ON user = id"
+            " GROUP BY id ORDER BY name"
+        )
         return [User(*row) for row in rows]
 
     def user_id(self, user: str) -> int | None:
         """The user's id, which is never given to anybody else; None for an unknown user."""
-        with plain_errors(self._name):
-            row = self._db.execute("SELECT id FROM users WHERE name = ?", (user,)).fetchone()
-        return None if row is None else int(row[0])
+        rows = self._rows("SELECT id FROM users WHERE name = ?", (user,))
+        return rows[0][0] if rows else None
 
     def last(self, user: int) -> int:
         """Number of the user's last entry, 0 where there is none."""
-        with plain_errors(self._name):
-            return int(self._one("SELECT coalesce(max(number), 0) FROM edits WHERE user = ?", (user,)))
+        return int(self._rows("SELECT coalesce(max(number), 0) FROM edits WHERE user = ?", (user,))[0][0])
 
     def entries(self, user: int, first: int = 1, upto: int = _LAST) -> list[Edit]:
         """The user's entries from number ``first`` to ``upto``, oldest first, those taken back included."""
-        with plain_errors(self._name):
-            rows = self._db.execute(
-                "SELECT number, query, answer, before, after, time, undoes, operation, head, relation, tail"
-                " FROM edits LEFT JOIN changes USING (user, number)"
-                " WHERE user = ? AND number BETWEEN ? AND ? ORDER BY number, position",
-                (user, first, upto),
-            ).fetchall()
+        rows = self._rows(
+            "SELECT number, query, answer, before, after, time, undoes, operation, head, relation, tail"
+            " FROM edits LEFT JOIN changes USING (user, number)"
+            " WHERE user = ? AND number BETWEEN ? AND ? ORDER BY number, position",
+            (user, first, upto),
+        )
         edits = []
         for (number, query, answer, *told), listed in groupby(rows, key=lambda row: row[:7]):
             changes = [(row[7], stored_triple(row[8:])) for row in listed if row[7] is not None]
@@ -200,42 +207,39 @@ class Journal:
 
     def undone(self, user: int, upto: int = _LAST) -> set[int]:
         """Numbers of the edits that were taken back by entry ``upto``."""
-        with plain_errors(self._name):
-            return {number for (number,) in self._db.execute(_UNDONE, {"user": user, "upto": upto})}
+        return {number for (number,) in self._rows(_UNDONE, {"user": user, "upto": upto})}
 
     def edit_in_force(self, user: int, number: int | None = None) -> Edit | None:
         """The edit with this number, or the last one; None where it was taken back or there is none."""
         chosen = "" if number is None else " AND number = :number"
-        with plain_errors(self._name):
-            row = self._db.execute(
-                f"SELECT number FROM edits WHERE user = :user AND undoes IS NULL{chosen}"
-                f" AND NOT {_IS_UNDONE.format('edits')} ORDER BY number DESC LIMIT 1",
-                {"user": user, "number": number},
-            ).fetchone()
-        return None if row is None else self.entries(user, row[0], row[0])[0]
+        rows = self._rows(
+            f"SELECT number FROM edits WHERE user = :user AND undoes IS NULL{chosen}"
+            f" AND NOT {_IS_UNDONE.format('edits')} ORDER BY number DESC LIMIT 1",
+            {"user": user, "number": number},
+        )
+        return self.entries(user, rows[0][0], rows[0][0])[0] if rows else None
 
-    def in_force(self, user: int, upto: int = _LAST) -> list[tuple[int, bool, Triple]]:
-        """Every change of the edits in force at entry ``upto``, oldest first: number, whether it adds, triple."""
-        with plain_errors(self._name):
-            rows = self._db.execute(
-                "SELECT number, operation = 'add', head, relation, tail FROM changes"
-                f" WHERE user = :user AND number <= :upto AND number NOT IN ({_UNDONE}) ORDER BY number, position",
-                {"user": user, "upto": upto},
-            ).fetchall()
+    def in_force(self, user: int, upto: int = _LAST) -> list[tuple[Triple, Place, bool]]:
+        """Every change of the edits in force at entry ``upto``, oldest first: triple, place, whether it adds."""
+        rows = self._rows(
+            "SELECT number, position, operation = 'add', head, relation, tail FROM changes"
+            f" WHERE user = :user AND number <= :upto AND number NOT IN ({_UNDONE}) ORDER BY number, position",
+            {"user": user, "upto": upto},
+        )
         return [
-            (number, bool(adds), stored_triple((head, relation, tail))) for number, adds, head, relation, tail in rows
+            (stored_triple((head, relation, tail)), (number, position), bool(adds))
+            for number, position, adds, head, relation, tail in rows
         ]
 
-    def state(self, user: int, triple: Triple) -> tuple[int, bool] | None:
-        """Number of the last edit in force that touches ``triple``, and whether it adds it; None where none does."""
-        with plain_errors(self._name):
-            row = self._db.execute(
-                "SELECT number, operation = 'add' FROM changes INDEXED BY touched"
-                " WHERE user = :user AND head = :head AND relation = :relation AND tail = :tail"
-                f" AND NOT {_IS_UNDONE.format('changes')} ORDER BY number DESC, position DESC LIMIT 1",
-                {"user": user, **triple._asdict()},
-            ).fetchone()
-        return None if row is None else (row[0], bool(row[1]))
+    def state(self, user: int, triple: Triple) -> tuple[Place, bool] | None:
+        """Place of the last change in force of ``triple``, and whether it adds it; None where there is none."""
+        rows = self._rows(
+            "SELECT number, position, operation = 'add' FROM changes INDEXED BY touched"
+            " WHERE user = :user AND head = :head AND relation = :relation AND tail = :tail"
+            f" AND NOT {_IS_UNDONE.format('changes')} ORDER BY number DESC, position DESC LIMIT 1",
+            {"user": user, **triple._asdict()},
+        )
+        return (rows[0][:2], bool(rows[0][2])) if rows else None
 
     # Writing
 
@@ -287,7 +291,7 @@ class Journal:
                 self._db.execute(f"DELETE FROM {table} WHERE user = ?", (known,))
             self._db.execute("DELETE FROM users WHERE id = ?", (known,))
         try:
-            with plain_errors(self._name):
+            with self._lock, plain_errors(self._name):
                 self._db.execute("VACUUM")
                 busy = self.path is not None and self._one("PRAGMA wal_checkpoint(TRUNCATE)")
         except KgtError as error:

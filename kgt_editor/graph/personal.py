@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.journal import Edit, Journal
+from kgt_editor.graph.journal import Edit, Journal, Place
 from kgt_editor.graph.linking import HeadIndex, Match, link, matches
 from kgt_editor.graph.relations import ALIAS
 from kgt_editor.graph.store import Graph
 from kgt_editor.graph.triple import Triple
 
-_Overlay = dict[str, dict[Triple, int]]
+_Overlay = dict[str, dict[Triple, Place]]
 
 
 class PersonalGraph:
@@ -144,10 +144,8 @@ class PersonalGraph:
             )
             self._journal.write(user, [edit])
         self._id, self._seen = user, edit.number
-        for triple in edit.added:
-            self._settle(triple, edit.number, True)
-        for triple in edit.removed:
-            self._settle(triple, edit.number, False)
+        for position, triple in enumerate((*edit.added, *edit.removed)):
+            self._settle(triple, (edit.number, position), position < len(edit.added))
         return edit
 
     def undo(self, number: int | None = None) -> Edit:
@@ -167,10 +165,10 @@ class PersonalGraph:
                 raise UsageError(f"edit {number or 0} cannot be undone: the journal holds no such edit")
             entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
             self._journal.write(user, [entry])
-            left = {z: self._journal.state(user, z) or (0, None) for z in (*edit.added, *edit.removed)}
+            left = {z: self._journal.state(user, z) for z in (*edit.added, *edit.removed)}
         self._id, self._seen = user, entry.number
-        for triple, (number, wanted) in left.items():
-            self._settle(triple, number, wanted)
+        for triple, state in left.items():
+            self._settle(triple, *(state or ((0, 0), None)))
         return edit
 
     def refresh(self) -> None:
@@ -188,16 +186,16 @@ class PersonalGraph:
         """Make the overlay from the journal."""
         self._seen = 0 if self._id is None else self._journal.last(self._id)
         changes = [] if self._id is None else self._journal.in_force(self._id, self._seen)
-        last: dict[Triple, tuple[int, bool]] = {}
-        for number, adds, triple in changes:
+        last: dict[Triple, tuple[Place, bool]] = {}
+        for triple, place, adds in changes:
             last.pop(triple, None)
-            last[triple] = number, adds
-        # Head -> triple -> the last edit in force that touches it, oldest first; apart by what that edit wants. Neither
+            last[triple] = place, adds
+        # Head -> triple -> place of the last change in force, oldest first; apart by what that change wants. Neither
         # asks the base, so a session opens without a look-up for every triple.
         self._present: _Overlay = {}
         self._absent: _Overlay = {}
-        for triple, (number, adds) in last.items():
-            (self._present if adds else self._absent).setdefault(triple[0], {})[triple] = number
+        for triple, (place, adds) in last.items():
+            (self._present if adds else self._absent).setdefault(triple[0], {})[triple] = place
         self._relations: Counter[str] = Counter()
         self.head_index = HeadIndex(self._present)
         for head, relation, tail in (triple for triple, (_, adds) in last.items() if adds):
@@ -205,20 +203,20 @@ class PersonalGraph:
             if relation == ALIAS:
                 self.head_index.add(head, tail)
 
-    def _settle(self, triple: Triple, number: int, wanted: bool | None) -> None:
-        """Bring the overlay of one triple in line with edit ``number``; ``wanted`` None leaves it to the base."""
+    def _settle(self, triple: Triple, place: Place, wanted: bool | None) -> None:
+        """Bring the overlay of one triple in line with its last change in force; ``wanted`` None: there is none."""
         head, relation, tail = triple
         held = triple in self._present.get(head, ())
-        for overlay, here in ((self._present, wanted is True), (self._absent, wanted is False)):
-            if here:
-                listed = overlay.setdefault(head, {})
-                listed.pop(triple, None)
-                newest = not listed or number >= listed[next(reversed(listed))]
-                listed[triple] = number
-                if not newest:  # an older edit is in force again
-                    overlay[head] = dict(sorted(listed.items(), key=lambda item: item[1]))
-            elif head in overlay and overlay[head].pop(triple, None) is not None and not overlay[head]:
+        for overlay in (self._present, self._absent):
+            if head in overlay and overlay[head].pop(triple, None) is not None and not overlay[head]:
                 del overlay[head]
+        if wanted is not None:
+            overlay = self._present if wanted else self._absent
+            listed = overlay.setdefault(head, {})
+            newest = not listed or place > listed[next(reversed(listed))]
+            listed[triple] = place
+            if not newest:  # an older change is in force again
+                overlay[head] = dict(sorted(listed.items(), key=lambda item: item[1]))
         if held == (wanted is True):
             return
         self._relations[relation] += 1 if wanted else -1
@@ -252,18 +250,18 @@ class PersonalGraph:
     def explain(self, triple: Triple) -> Edit | None:
         """The feedback that put the triple there or took it away last; None where only the base decides."""
         for overlay in (self._present, self._absent):
-            number = overlay.get(triple.head, {}).get(triple)
-            if number is not None and self._id is not None:
-                return self._journal.entries(self._id, number, number)[0]
+            place = overlay.get(triple.head, {}).get(triple)
+            if place is not None and self._id is not None:
+                return self._journal.entries(self._id, place[0], place[0])[0]
         return None
 
     def explain_answer(self, answer: str) -> list[tuple[Triple, Edit]]:
         """The user's triples that say ``answer``, case aside, and the feedback each came from; the latest first."""
         folded = answer.strip().casefold()
         said = [
-            (number, triple)
+            (place, triple)
             for listed in self._present.values()
-            for triple, number in listed.items()
+            for triple, place in listed.items()
             if triple.tail.casefold() == folded
         ]
         explained = [(triple, self.explain(triple)) for _, triple in sorted(said, reverse=True)]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -59,6 +61,7 @@ class StoredGraph:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         check_file(self.path, BASE_GRAPH)
+        self._lock = threading.Lock()
         with plain_errors(self.path):
             self._db = sqlite3.connect(
                 f"file:{quote(str(self.path.resolve()))}?mode=ro&immutable=1",
@@ -66,6 +69,7 @@ class StoredGraph:
                 isolation_level=None,
                 check_same_thread=False,
             )
+            weakref.finalize(self, self._db.close)  # a graph that nobody closes
             self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._phrases = {str(number): phrase for number, phrase in self._select("SELECT id, phrase FROM relations")}
             self._size = int(self._select("SELECT value FROM meta WHERE key = 'triples'")[0][0])
@@ -73,7 +77,8 @@ class StoredGraph:
 
     def _select(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         try:
-            return self._db.execute(sql, values).fetchall()
+            with self._lock:  # users' threads share a base graph
+                return self._db.execute(sql, values).fetchall()
         except UnicodeEncodeError:  # half a surrogate pair cannot be in the file
             return []
         except sqlite3.Error:
@@ -101,8 +106,10 @@ class StoredGraph:
 
     def heads(self) -> Iterable[str]:
         """Every entity that starts a triple, in alphabetical order, read as it is asked for."""
-        with plain_errors(self.path):
-            for (head,) in self._db.execute("SELECT head FROM edges WHERE rank = 0 ORDER BY head"):
+        head = ""
+        sql = "SELECT head FROM edges WHERE head > ? AND rank = 0 ORDER BY head LIMIT 10000"
+        while rows := self._select(sql, (head,)):
+            for (head,) in rows:
                 yield head
 
     def relations(self) -> Collection[str]:
