@@ -162,7 +162,8 @@ class PersonalGraph:
             self._catch_up(user, last)
             edit = self._journal.edit_in_force(user, number)
             if edit is None:
-                raise UsageError(f"edit {number or 0} cannot be undone: the journal holds no such edit")
+                which = "the last edit" if number is None else f"edit {number}"
+                raise UsageError(f"{which} cannot be undone: the journal holds no such edit")
             entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
             self._journal.write(user, [entry])
             left = {z: self._journal.state(user, z) for z in (*edit.added, *edit.removed)}

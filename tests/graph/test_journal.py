@@ -53,7 +53,7 @@ def test_history_keeps_what_was_taken_back(path: Path) -> None:
         with pytest.raises(UsageError, match=f"edit {number} cannot be undone"):
             graph.undo(number)
     graph.undo()
-    with pytest.raises(UsageError, match="edit 0 cannot be undone"):
+    with pytest.raises(UsageError, match="the last edit cannot be undone: the journal holds no such edit"):
         graph.undo()
 
 
