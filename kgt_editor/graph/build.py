@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -49,14 +49,9 @@ def build(
         KgtError: the disk is full or cannot be written to.
     """
     target = Path(out)
-    for stale in target.parent.glob(f".{target.name}.*.part"):  # of a build that was killed
+    for stale in target.parent.glob(f".{glob.escape(target.name)}.*.part"):  # of a build that was killed
         stale.unlink(missing_ok=True)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise KgtError(f"{target}: cannot be written: {error.strerror}") from None
-    os.close(handle)
-    part = Path(name)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with plain_errors(target):
             triples = _write(part, rows, about or {}, progress or (lambda done, total: None))
@@ -70,9 +65,6 @@ def _publish(part: Path, target: Path) -> None:
     try:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
         part.replace(target)
     except OSError as error:
         raise KgtError(f"{target}: cannot be written: {error.strerror}") from None

@@ -122,6 +122,19 @@ def test_a_wrong_request_ends_with_one_line_and_2(
         main([*arguments, "--debug"])
 
 
+def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "facts.tsv"
+    source.write_text("".join(f"dog {number}\tIsA\tpet\n" for number in range(400_000)), encoding="utf-8")
+    command = [sys.executable, "-m", "kgt_editor.graph", "build", "--tsv", str(source), "--out", str(tmp_path / "g.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as builder:
+        while not list(tmp_path.glob(".g.db.*.part")):
+            assert builder.poll() is None
+        builder.terminate()
+        out, err = builder.communicate()
+    assert (builder.returncode, out, err) == (130, "", "python -m kgt_editor.graph: interrupted\n")
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_it_runs_as_a_module_without_torch(journal: Path) -> None:
     script = (
         "import runpy, sys; sys.argv = ['graph', 'users', sys.argv[1]]\n"
