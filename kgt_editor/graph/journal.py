@@ -219,17 +219,15 @@ class Journal:
         )
         return self.entries(user, rows[0][0], rows[0][0])[0] if rows else None
 
-    def in_force(self, user: int, upto: int = _LAST) -> list[tuple[Triple, Place, bool]]:
+    def in_force(self, user: int, upto: int = _LAST) -> Iterator[tuple[Triple, Place, bool]]:
         """Every change of the edits in force at entry ``upto``, oldest first: triple, place, whether it adds."""
         rows = self._rows(
             "SELECT number, position, operation = 'add', head, relation, tail FROM changes"
             f" WHERE user = :user AND number <= :upto AND number NOT IN ({_UNDONE}) ORDER BY number, position",
             {"user": user, "upto": upto},
         )
-        return [
-            (stored_triple((head, relation, tail)), (number, position), bool(adds))
-            for number, position, adds, head, relation, tail in rows
-        ]
+        for number, position, adds, head, relation, tail in rows:
+            yield stored_triple((head, relation, tail)), (number, position), bool(adds)
 
     def state(self, user: int, triple: Triple) -> tuple[Place, bool] | None:
         """Place of the last change in force of ``triple``, and whether it adds it; None where there is none."""

@@ -186,31 +186,33 @@ class PersonalGraph:
     def _load(self) -> None:
         """Make the overlay from the journal."""
         self._seen = 0 if self._id is None else self._journal.last(self._id)
-        changes = [] if self._id is None else self._journal.in_force(self._id, self._seen)
-        last: dict[Triple, tuple[Place, bool]] = {}
-        for triple, place, adds in changes:
-            last.pop(triple, None)
-            last[triple] = place, adds
         # Head -> triple -> place of the last change in force, oldest first; apart by what that change wants. Neither
         # asks the base, so a session opens without a look-up for every triple.
         self._present: _Overlay = {}
         self._absent: _Overlay = {}
-        for triple, (place, adds) in last.items():
+        for triple, place, adds in () if self._id is None else self._journal.in_force(self._id, self._seen):
+            self._leave_to_base(triple)
             (self._present if adds else self._absent).setdefault(triple[0], {})[triple] = place
-        self._relations: Counter[str] = Counter()
+        own = [triple for listed in self._present.values() for triple in listed]
+        self._relations = Counter([triple[1] for triple in own])
         self.head_index = HeadIndex(self._present)
-        for head, relation, tail in (triple for triple, (_, adds) in last.items() if adds):
-            self._relations[relation] += 1
-            if relation == ALIAS:
-                self.head_index.add(head, tail)
+        if ALIAS in self._relations:
+            for head, relation, tail in own:
+                if relation == ALIAS:
+                    self.head_index.add(head, tail)
+
+    def _leave_to_base(self, triple: Triple) -> None:
+        """Take one triple out of the overlay."""
+        head = triple[0]
+        for overlay in (self._present, self._absent):
+            if head in overlay and overlay[head].pop(triple, None) is not None and not overlay[head]:
+                del overlay[head]
 
     def _settle(self, triple: Triple, place: Place, wanted: bool | None) -> None:
         """Bring the overlay of one triple in line with its last change in force; ``wanted`` None: there is none."""
         head, relation, tail = triple
         held = triple in self._present.get(head, ())
-        for overlay in (self._present, self._absent):
-            if head in overlay and overlay[head].pop(triple, None) is not None and not overlay[head]:
-                del overlay[head]
+        self._leave_to_base(triple)
         if wanted is not None:
             overlay = self._present if wanted else self._absent
             listed = overlay.setdefault(head, {})
