@@ -10,7 +10,7 @@ from torch import nn
 
 from kgt_editor.editors.base import Editor, Restore
 from kgt_editor.graph.personal import PersonalGraph
-from kgt_editor.graph.store import Graph, MemoryGraph
+from kgt_editor.graph.store import Graph, MemoryGraph, open_graph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
 from kgt_editor.kgt import scoring
@@ -94,10 +94,11 @@ def apply_kgt_to_model(
 
 @cache
 def base_graph(source: str) -> Graph:
-    """The base graph by name: ``world``, ``none`` or a file; read once, shared by all users.
+    """The base graph by name: ``world``, ``none`` or a file; opened once, shared by all users.
 
     Raises:
         UsageError: the file is missing or malformed.
+        KgtError: the file is damaged.
     """
     if source == "none":
         return MemoryGraph()
@@ -105,4 +106,4 @@ def base_graph(source: str) -> Graph:
         from kgt_editor.data.world import world_triples
 
         return MemoryGraph(Triple(*parts) for parts in world_triples())
-    return MemoryGraph.from_file(source)
+    return open_graph(source)

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.linking import HeadIndex, link
+from kgt_editor.graph.journal import Edit, Journal, Place
+from kgt_editor.graph.linking import HeadIndex, Match, link, matches
+from kgt_editor.graph.relations import ALIAS
 from kgt_editor.graph.store import Graph
 from kgt_editor.graph.triple import Triple
 
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One entry of the journal.
-
-    Attributes:
-        number: counts from 1 and is never used twice.
-        query: the question that was answered.
-        answer: the user's answer.
-        added, removed: what changed in the graph; adds that were there and removes that were not are left out.
-    """
-
-    number: int
-    query: str
-    answer: str
-    added: tuple[Triple, ...] = ()
-    removed: tuple[Triple, ...] = ()
+_Overlay = dict[str, dict[Triple, Place]]
 
 
 class PersonalGraph:
@@ -36,61 +24,78 @@ class PersonalGraph:
     triple hides it from this user; the base itself never changes. What a triple's state is, is decided by the last
     edit in force that touches it, and by the base where there is none: so edits can be undone in any order, and
     undoing all of them gives the base.
+
+    Args:
+        base: what all users share.
+        journal: where the edits are kept; without one they are kept in memory and go with this object.
+        user: whose edits of the journal these are.
+
+    Every change is in the journal when the call returns. What another process changes for the same user is seen at
+    the next change made here, or at ``refresh``.
     """
 
-    def __init__(self, base: Graph) -> None:
+    def __init__(self, base: Graph, journal: Journal | None = None, user: str = "user") -> None:
+        if not user.strip():
+            raise UsageError("a user needs a name")
         self.base = base
-        self.head_index = HeadIndex()
-        self._added: dict[str, dict[Triple, None]] = {}
-        self._hidden: dict[str, dict[Triple, None]] = {}
-        self._size = len(base)
-        self._relations: dict[str, int] = {}
-        self._journal: dict[int, Edit] = {}
-        self._next = 1
-        # Triple -> numbers of the edits in force that touch it, oldest first, with what they left behind.
-        self._states: dict[Triple, dict[int, bool]] = {}
+        self.user = user
+        self._journal = Journal() if journal is None else journal
+        self._id = self._journal.user_id(user)
+        self._load()
 
     # What is in the graph
 
-    def triples_from(self, head: str) -> list[Triple]:
-        """The triples that start at ``head``: the base's first, in its order, then the user's, oldest first."""
-        base = self.base.triples_from(head)
-        hidden = self._hidden.get(head)
-        kept = [triple for triple in base if triple not in hidden] if hidden else list(base)
-        return kept + list(self._added.get(head, ()))
+    def triples_from(self, head: str, limit: int | None = None) -> list[Triple]:
+        """The triples that start at ``head``: the base's first, in its order, then the user's, oldest first.
 
-    def heads(self) -> set[str]:
+        With a ``limit`` the base's last ones are left out, then the user's oldest.
+        """
+        own, hidden = self._present.get(head, {}), self._absent.get(head, {})
+        if not (own or hidden):
+            return list(self.base.triples_from(head, limit))
+        base = self.base.triples_from(head, None if limit is None else limit + len(hidden))
+        kept = [triple for triple in base if triple not in own and triple not in hidden]
+        if limit is None:
+            return [*kept, *own]
+        return kept[: max(0, limit - len(own))] + list(own)[max(0, len(own) - limit) :]
+
+    def heads(self) -> Iterator[str]:
         """Every entity that starts a triple."""
-        base = {head for head in self.base.heads() if head not in self._hidden or self.triples_from(head)}
-        return base | set(self._added)
+        for head in self.base.heads():
+            if head not in self._present and (head not in self._absent or self.triples_from(head)):
+                yield head
+        yield from self._present
 
     def relations(self) -> list[str]:
         """The relation phrases of the base and of the user's own triples."""
-        known = dict.fromkeys(self.base.relations())
-        return list(known | dict.fromkeys(self._relations))
+        return list(dict.fromkeys([*self.base.relations(), *self._relations]))
 
     def __contains__(self, triple: object) -> bool:
         if not isinstance(triple, Triple):
             return False
-        if triple in self._added.get(triple.head, ()):
+        if triple in self._present.get(triple.head, ()):
             return True
-        return triple in self.base and triple not in self._hidden.get(triple.head, ())
+        return triple not in self._absent.get(triple.head, ()) and triple in self.base
 
     def __len__(self) -> int:
-        return self._size
+        return len(self.base) + len(self.added) - len(self.removed)
 
     @property
     def added(self) -> list[Triple]:
         """The triples this user has and the base has not."""
-        return [triple for listed in self._added.values() for triple in listed]
+        return [triple for listed in self._present.values() for triple in listed if triple not in self.base]
 
     @property
     def removed(self) -> list[Triple]:
         """The base triples hidden from this user."""
-        return [triple for listed in self._hidden.values() for triple in listed]
+        return [triple for listed in self._absent.values() for triple in listed if triple in self.base]
+
+    def matches(self, text: str, joined: bool = False) -> list[Match]:
+        """Every head that ``text`` mentions, with scores, see :func:`kgt_editor.graph.linking.matches`."""
+        return matches(text, self.head_index, self.base.head_index(), joined)
 
     def link(self, text: str, joined: bool = False) -> str | None:
-        """The head ``text`` is about, see :func:`kgt_editor.graph.linking.link`."""
+        """The head ``text`` is most likely about; None where it mentions none."""
         return link(text, self.head_index, self.base.head_index(), joined)
 
     # Changing it
@@ -103,91 +108,201 @@ class PersonalGraph:
         """G (-) z, as an edit of its own."""
         return self.commit(query, answer, removed=[triple])
 
-    def commit(self, query: str, answer: str, added: Iterable[Triple] = (), removed: Iterable[Triple] = ()) -> Edit:
-        """Make the changes of one edit, the adds before the removes, and enter them in the journal."""
+    def commit(
+        self,
+        query: str,
+        answer: str,
+        added: Iterable[Triple] = (),
+        removed: Iterable[Triple] = (),
+        *,
+        before: float | None = None,
+        after: float | None = None,
+    ) -> Edit:
+        """Make the changes of one edit, the adds before the removes, and enter them in the journal.
+
+        Args:
+            query, answer: the feedback that caused it.
+            added, removed: z of G (+) z and G (-) z.
+            before, after: P(answer | query) before and after it.
+
+        Raises:
+            KgtError: the journal cannot be written to; the graph is as it was.
+        """
         taken = dict.fromkeys(removed)
-        really_added = tuple(z for z in dict.fromkeys(added) if z not in taken and z not in self)
-        really_removed = tuple(z for z in taken if z in self)
-        edit = Edit(self._next, query, answer, really_added, really_removed)
-        self._next += 1
-        self._journal[edit.number] = edit
-        for triple in edit.added:
-            self._states.setdefault(triple, {})[edit.number] = True
-            self._settle(triple)
-        for triple in edit.removed:
-            self._states.setdefault(triple, {})[edit.number] = False
-            self._settle(triple)
+        wanted = [triple for triple in dict.fromkeys(added) if triple not in taken]
+        with self._journal.writing(self.user, self._id) as (user, last):
+            self._catch_up(user, last)
+            edit = Edit(
+                number=last + 1,
+                query=query,
+                answer=answer,
+                added=tuple(triple for triple in wanted if triple not in self),
+                removed=tuple(triple for triple in taken if triple in self),
+                before=before,
+                after=after,
+                time=time.time(),
+            )
+            self._journal.write(user, [edit])
+        self._id, self._seen = user, edit.number
+        for position, triple in enumerate((*edit.added, *edit.removed)):
+            self._settle(triple, (edit.number, position), position < len(edit.added))
         return edit
 
     def undo(self, number: int | None = None) -> Edit:
-        """Take back one edit, the last one unless ``number`` says which; other edits stay in force.
+        """Take back one edit, the last one in force unless ``number`` says which; other edits stay in force.
+
+        Returns:
+            the edit that was taken back.
 
         Raises:
             UsageError: there is no such edit (any more).
+            KgtError: the journal cannot be written to; the graph is as it was.
         """
-        if number is None:
-            number = next(reversed(self._journal), 0)
-        edit = self._journal.pop(number, None)
-        if edit is None:
-            raise UsageError(f"edit {number} cannot be undone: the journal holds no such edit")
-        for triple in (*edit.added, *edit.removed):
-            del self._states[triple][number]
-            self._settle(triple)
+        with self._journal.writing(self.user, self._id) as (user, last):
+            self._catch_up(user, last)
+            edit = self._journal.edit_in_force(user, number)
+            if edit is None:
+                which = "the last edit" if number is None else f"edit {number}"
+                raise UsageError(f"{which} cannot be undone: the journal holds no such edit")
+            entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
+            self._journal.write(user, [entry])
+            left = {z: self._journal.state(user, z) for z in (*edit.added, *edit.removed)}
+        self._id, self._seen = user, entry.number
+        for triple, state in left.items():
+            self._settle(triple, *(state or ((0, 0), None)))
         return edit
 
-    def _settle(self, triple: Triple) -> None:
-        """Bring the overlay of one triple in line with the edits in force."""
-        states = self._states[triple]
-        in_base = triple in self.base
-        wanted = next(reversed(states.values())) if states else in_base
-        if not states:
-            del self._states[triple]
-        if wanted == (triple in self):
+    def refresh(self) -> None:
+        """See what other processes have changed for this user."""
+        before, self._id = self._id, self._journal.user_id(self.user)
+        if self._id != before or (self._id is not None and self._journal.last(self._id) != self._seen):
+            self._load()
+
+    def _catch_up(self, user: int, last: int) -> None:
+        if last != self._seen:
+            self._id = user
+            self._load()
+
+    def _load(self) -> None:
+        """Make the overlay from the journal."""
+        self._seen = 0 if self._id is None else self._journal.last(self._id)
+        # Head -> triple -> place of the last change in force, oldest first; apart by what that change wants. Neither
+        # asks the base, so a session opens without a look-up for every triple.
+        self._present: _Overlay = {}
+        self._absent: _Overlay = {}
+        for triple, place, adds in () if self._id is None else self._journal.in_force(self._id, self._seen):
+            self._leave_to_base(triple)
+            (self._present if adds else self._absent).setdefault(triple[0], {})[triple] = place
+        own = [triple for listed in self._present.values() for triple in listed]
+        self._relations = Counter([triple[1] for triple in own])
+        self.head_index = HeadIndex(self._present)
+        if ALIAS in self._relations:
+            for head, relation, tail in own:
+                if relation == ALIAS:
+                    self.head_index.add(head, tail)
+
+    def _leave_to_base(self, triple: Triple) -> None:
+        """Take one triple out of the overlay."""
+        head = triple[0]
+        for overlay in (self._present, self._absent):
+            if head in overlay and overlay[head].pop(triple, None) is not None and not overlay[head]:
+                del overlay[head]
+
+    def _settle(self, triple: Triple, place: Place, wanted: bool | None) -> None:
+        """Bring the overlay of one triple in line with its last change in force; ``wanted`` None: there is none."""
+        head, relation, tail = triple
+        held = triple in self._present.get(head, ())
+        self._leave_to_base(triple)
+        if wanted is not None:
+            overlay = self._present if wanted else self._absent
+            listed = overlay.setdefault(head, {})
+            newest = not listed or place > listed[next(reversed(listed))]
+            listed[triple] = place
+            if not newest:  # an older change is in force again
+                overlay[head] = dict(sorted(listed.items(), key=lambda item: item[1]))
+        if held == (wanted is True):
             return
-        self._size += 1 if wanted else -1
-        if in_base:
-            _toggle(self._hidden, triple, present=not wanted)
+        self._relations[relation] += 1 if wanted else -1
+        if not self._relations[relation]:
+            del self._relations[relation]
+        names = [tail] if relation == ALIAS else []
+        if wanted:
+            for name in (head, *names):
+                self.head_index.add(head, name)
             return
-        _toggle(self._added, triple, present=wanted)
-        count = self._relations.pop(triple.relation, 0) + (1 if wanted else -1)
-        if count:
-            self._relations[triple.relation] = count
-        if triple.head in self._added:
-            self.head_index.add(triple.head)
-        else:
-            self.head_index.discard(triple.head)
+        if head not in self._present:
+            names.append(head)
+        for name in names:
+            self.head_index.discard(head, name)
+        if names and head in self._present:  # under the same words as the alias that went, another may stand
+            for name in (head, *(other.tail for other in self._present[head] if other.relation == ALIAS)):
+                self.head_index.add(head, name)
 
     # Explaining it
 
     @property
     def journal(self) -> list[Edit]:
         """The edits in force, oldest first."""
-        return list(self._journal.values())
+        undone = set() if self._id is None else self._journal.undone(self._id, self._seen)
+        return [edit for edit in self.history() if edit.undoes is None and edit.number not in undone]
+
+    def history(self) -> list[Edit]:
+        """Every entry, oldest first: the edits, those taken back included, and the entries that took them back."""
+        return [] if self._id is None else self._journal.entries(self._id, upto=self._seen)
 
     def explain(self, triple: Triple) -> Edit | None:
         """The feedback that put the triple there or took it away last; None where only the base decides."""
-        states = self._states.get(triple)
-        return self._journal[next(reversed(states))] if states else None
+        for overlay in (self._present, self._absent):
+            place = overlay.get(triple.head, {}).get(triple)
+            if place is not None and self._id is not None:
+                return self._journal.entries(self._id, place[0], place[0])[0]
+        return None
 
-    def copy(self) -> PersonalGraph:
-        """An independent copy over the same base."""
-        twin = PersonalGraph(self.base)
-        twin.head_index = self.head_index.copy()
-        twin._added = {head: dict(listed) for head, listed in self._added.items()}
-        twin._hidden = {head: dict(listed) for head, listed in self._hidden.items()}
-        twin._size = self._size
-        twin._relations = dict(self._relations)
-        twin._journal = dict(self._journal)
-        twin._next = self._next
-        twin._states = {triple: dict(states) for triple, states in self._states.items()}
+    def explain_answer(self, answer: str) -> list[tuple[Triple, Edit]]:
+        """The user's triples that say ``answer``, case aside, and the feedback each came from; the latest first."""
+        folded = answer.strip().casefold()
+        said = [
+            (place, triple)
+            for listed in self._present.values()
+            for triple, place in listed.items()
+            if triple.tail.casefold() == folded
+        ]
+        explained = [(triple, self.explain(triple)) for _, triple in sorted(said, reverse=True)]
+        return [(triple, edit) for triple, edit in explained if edit is not None]
+
+    def as_of(self, number: int) -> PersonalGraph:
+        """The graph as it was after entry ``number`` (0: before the first), as an independent graph in memory.
+
+        Raises:
+            UsageError: there is no such entry.
+        """
+        if not 0 <= number <= self._seen:
+            raise UsageError(f"no entry {number} in the journal of '{self.user}': it has 0 to {self._seen}")
+        twin = PersonalGraph(self.base, user=self.user)
+        if self._id is not None:
+            twin.append(self._journal.entries(self._id, upto=number))
         return twin
 
+    def copy(self) -> PersonalGraph:
+        """An independent copy over the same base, in memory."""
+        return self.as_of(self._seen)
 
-def _toggle(table: dict[str, dict[Triple, None]], triple: Triple, present: bool) -> None:
-    listed = table.setdefault(triple.head, {})
-    if present:
-        listed[triple] = None
-    else:
-        del listed[triple]
-    if not listed:
-        del table[triple.head]
+    def __deepcopy__(self, memo: dict[int, Any]) -> PersonalGraph:
+        return self.copy()
+
+    def append(self, entries: Iterable[Edit]) -> None:
+        """Enter another graph's history behind this one's, all or nothing; numbers go on from the last one here.
+
+        Raises:
+            KgtError: the journal cannot be written to; the graph is as it was.
+        """
+        with self._journal.writing(self.user, self._id) as (user, last):
+            self._journal.write(user, [_renumbered(entry, last) for entry in entries])
+        self._id = user
+        self._load()
+
+
+def _renumbered(edit: Edit, offset: int) -> Edit:
+    undoes = None if edit.undoes is None else edit.undoes + offset
+    told = (edit.query, edit.answer, edit.added, edit.removed, edit.before, edit.after, edit.time, undoes)
+    return Edit(edit.number + offset, *told)

@@ -1,8 +1,9 @@
 """Relations as words.
 
 A triple is read by a language model, so its relation has to be a phrase: ``P103(native language)`` is nothing a
-cloze prompt can use, ``has native language`` is. The table covers the Wikidata relations of CounterFact and PARAREL;
-a phrase stands between head and tail ("Danielle Darrieux has native language French").
+cloze prompt can use, ``has native language`` is. The tables cover the Wikidata relations of CounterFact and PARAREL,
+and those of ConceptNet 4 and 5; a phrase stands between head and tail ("Danielle Darrieux has native language
+French").
 """
 
 from __future__ import annotations
@@ -46,17 +47,80 @@ WIKIDATA_PHRASES: dict[str, str] = {
     "P1412": "speaks the language",
 }
 
+#: A triple with this relation gives its head another name, which the linker finds too.
+ALIAS = "is also known as"
+
+CONCEPTNET_PHRASES: dict[str, str] = {
+    "AlsoKnownAs": ALIAS,
+    "Antonym": "is the opposite of",
+    "AtLocation": "is located at",
+    "CapableOf": "can",
+    "Causes": "causes",
+    "CausesDesire": "makes people want",
+    "ConceptuallyRelatedTo": "is related to",
+    "CreatedBy": "is created by",
+    "DefinedAs": "is defined as",
+    "DerivedFrom": "is derived from",
+    "DesireOf": "is wanted by",
+    "Desires": "wants",
+    "DistinctFrom": "is distinct from",
+    "Entails": "entails",
+    "EtymologicallyDerivedFrom": "is etymologically derived from",
+    "EtymologicallyRelatedTo": "is etymologically related to",
+    "ExternalURL": "is described at",
+    "FormOf": "is a form of",
+    "HasA": "has",
+    "HasContext": "is used in the context of",
+    "HasFirstSubevent": "begins with",
+    "HasLastSubevent": "ends with",
+    "HasPainCharacter": "hurts in the manner of",
+    "HasPainIntensity": "hurts with the intensity",
+    "HasPrerequisite": "requires",
+    "HasProperty": "is",
+    "HasSubevent": "includes",
+    "InheritsFrom": "inherits from",
+    "InstanceOf": "is an instance of",
+    "IsA": "is a",
+    "LocatedNear": "is located near",
+    "LocationOfAction": "is the place of",
+    "MadeOf": "is made of",
+    "MannerOf": "is a way to",
+    "MotivatedByGoal": "is motivated by the goal",
+    "NotCapableOf": "cannot",
+    "NotDesires": "does not want",
+    "NotHasA": "does not have",
+    "NotHasProperty": "is not",
+    "NotIsA": "is not a",
+    "NotMadeOf": "is not made of",
+    "NotUsedFor": "is not used for",
+    "ObstructedBy": "is obstructed by",
+    "PartOf": "is part of",
+    "ReceivesAction": "can be",
+    "RelatedTo": "is related to",
+    "SimilarSize": "is as big as",
+    "SimilarTo": "is similar to",
+    "SymbolOf": "is a symbol of",
+    "Synonym": "means the same as",
+    "UsedFor": "is used for",
+}
+
 _WIKIDATA = re.compile(r"^(P\d+)(?:\((.*)\))?$")
 
 
 def verbalise(relation: str) -> str:
     """The phrase for a relation label.
 
-    ``P103``, ``P103(native language)`` and ``has native language`` all give ``has native language``. A Wikidata
-    relation outside the table falls back to the label in its parentheses ("P999(chess title)" -> "chess title"),
-    CamelCase and snake_case names are split into words, and anything else is returned as it is.
+    ``P103``, ``P103(native language)`` and ``has native language`` all give ``has native language``;
+    ``/r/AtLocation`` and ``AtLocation`` give ``is located at``. A Wikidata relation outside the table falls back to
+    the label in its parentheses ("P999(chess title)" -> "chess title"), a ConceptNet one to the last part of its URI
+    ("/r/dbpedia/genre" -> "genre"), CamelCase and snake_case names are split into words, and anything else is
+    returned as it is.
     """
     label = " ".join(relation.split())
+    if label.startswith("/r/"):
+        label = label.rstrip("/").rpartition("/")[2]
+    if label in CONCEPTNET_PHRASES:
+        return CONCEPTNET_PHRASES[label]
     wikidata = _WIKIDATA.match(label)
     if wikidata:
         return WIKIDATA_PHRASES.get(wikidata[1]) or wikidata[2] or label

@@ -1,4 +1,7 @@
-"""The base graph: knowledge that all users share and nobody changes."""
+"""The base graph: knowledge that all users share and nobody changes.
+
+A small one is held in memory; one of ConceptNet's size stays in its file, see :mod:`kgt_editor.graph.stored`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,18 @@ from pathlib import Path
 from typing import Protocol
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.linking import HeadIndex
-from kgt_editor.graph.relations import verbalise
+from kgt_editor.graph.database import is_database
+from kgt_editor.graph.linking import HeadIndex, Names
+from kgt_editor.graph.relations import ALIAS, verbalise
+from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple
 
 
 class Graph(Protocol):
     """What the method asks of a base graph."""
 
-    def triples_from(self, head: str) -> Sequence[Triple]:
-        """The triples that start at ``head``, the most important first; empty for an unknown one."""
+    def triples_from(self, head: str, limit: int | None = None) -> Sequence[Triple]:
+        """The triples that start at ``head``, the most important first, ``limit`` at most; empty for an unknown one."""
 
     def heads(self) -> Iterable[str]:
         """Every entity that starts a triple."""
@@ -26,7 +31,7 @@ class Graph(Protocol):
     def relations(self) -> Collection[str]:
         """Every relation phrase."""
 
-    def head_index(self) -> HeadIndex:
+    def head_index(self) -> Names:
         """Look-up of the heads in free text."""
 
     def __contains__(self, triple: object) -> bool: ...
@@ -70,9 +75,9 @@ class MemoryGraph:
         weighted.sort(key=lambda pair: -pair[0])
         return cls(triple for _, triple in weighted)
 
-    def triples_from(self, head: str) -> Sequence[Triple]:
-        """The triples that start at ``head``; empty for an unknown one."""
-        return self._by_head.get(head, ())
+    def triples_from(self, head: str, limit: int | None = None) -> Sequence[Triple]:
+        """The triples that start at ``head``, ``limit`` at most; empty for an unknown one."""
+        return self._by_head.get(head, ())[:limit]
 
     def heads(self) -> Iterable[str]:
         """Every entity that starts a triple."""
@@ -86,6 +91,10 @@ class MemoryGraph:
         """Look-up of the heads in free text, made when first asked for."""
         if self._index is None:
             self._index = HeadIndex(self._by_head)
+            for head, listed in self._by_head.items():
+                for triple in listed:
+                    if triple.relation == ALIAS:
+                        self._index.add(head, triple.tail)
         return self._index
 
     def __contains__(self, triple: object) -> bool:
@@ -93,6 +102,16 @@ class MemoryGraph:
 
     def __len__(self) -> int:
         return len(self._triples)
+
+
+def open_graph(path: str | Path) -> Graph:
+    """The base graph in a file: an SQLite one by its first bytes, else tab-separated text.
+
+    Raises:
+        UsageError: the file is missing or is no graph.
+        KgtError: the file is damaged.
+    """
+    return StoredGraph(path) if is_database(Path(path)) else MemoryGraph.from_file(path)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[float, Triple]]:

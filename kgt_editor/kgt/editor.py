@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import Edit
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import relations, scoring
+from kgt_editor.kgt import objective, relations, scoring
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.objective import Problem, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution
@@ -151,12 +152,19 @@ def _commit(one: _Asked, problem: Problem, solution: Solution) -> Edit:
         one.feedback.answer,
         added=[triple for triple in touched if triple in after - before],
         removed=[triple for triple in touched if triple in before - after],
+        before=_probability(one.model, problem, problem.present),
+        after=_probability(one.model, problem, solution.graph),
     )
+
+
+def _probability(model: KGEnhancedLM, problem: Problem, graph: tuple[ScoredTriple, ...]) -> float:
+    """P(a|q), eq. 1, with these triples at e_q."""
+    return math.exp(objective.answer_log_prob(problem, graph, model.hparams.retrieval_min))
 
 
 def _head(model: KGEnhancedLM, subject: str) -> str:
     """The graph's spelling of the subject, where the graph knows it in another case only."""
-    if model.graph.triples_from(subject):
+    if model.graph.triples_from(subject, 1):
         return subject
     linked = model.graph.link(subject)
     return linked if linked is not None and linked.casefold() == subject.casefold() else subject

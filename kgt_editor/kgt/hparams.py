@@ -29,8 +29,8 @@ class KGTHyperParams(HParams):
         probability_floor: least P(z|q) in eq. 7; the paper's loss is infinite while a triple of H is not in the graph.
         min_gain: least rise of P(a|q) for which ``greedy`` touches the graph.
         max_candidates: most triples of one entity that are looked at: the user's own and the base's first ones.
-        graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file of
-            head<TAB>relation<TAB>tail[<TAB>weight] lines.
+        graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file: one that
+            ``python -m kgt_editor.graph build`` made, or head<TAB>relation<TAB>tail[<TAB>weight] lines.
         templates: replacements for single prompts of :class:`~kgt_editor.kgt.templates.Templates`.
     """
 

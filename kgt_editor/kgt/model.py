@@ -97,13 +97,7 @@ class KGEnhancedLM(nn.Module):
 
     def candidates(self, head: str) -> list[Triple]:
         """At most ``max_candidates`` of the triples that start at ``head``: the user's, then the base's first ones."""
-        listed = self.graph.triples_from(head)
-        surplus = len(listed) - self.hparams.max_candidates
-        if surplus <= 0:
-            return listed
-        own = [triple for triple in listed if triple not in self.graph.base]
-        base = [triple for triple in listed if triple in self.graph.base]
-        return base[: max(0, len(base) - surplus)] + own[-self.hparams.max_candidates :]
+        return self.graph.triples_from(head, self.hparams.max_candidates)
 
     def retrieval_pairs(self, query: str, head: str, relations: Sequence[str]) -> list[scoring.Pair]:
         """Token ids of T_retrieve(query) and of each relation after it."""

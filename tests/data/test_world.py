@@ -97,5 +97,6 @@ def test_relations_are_verbalised():
     assert verbalise("P103") == verbalise("P103(native language)") == "has native language"
     assert verbalise("has native language") == "has native language"
     assert verbalise("P99999(chess title)") == "chess title"
-    assert verbalise("AtLocation") == "at location"
+    assert verbalise("AtLocation") == "is located at"
+    assert verbalise("SeenBeside") == "seen beside"
     assert verbalise("is_part_of") == "is part of"

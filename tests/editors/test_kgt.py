@@ -13,6 +13,8 @@ from kgt_editor.data.world import load_world, world_triples
 from kgt_editor.editors.base import create_editor, get_editor_class, resolve_hparams, restore_model
 from kgt_editor.editors.kgt import KGTEditor, apply_kgt_to_model, base_graph
 from kgt_editor.errors import UnsupportedModelError, UsageError
+from kgt_editor.graph.build import build
+from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
@@ -119,6 +121,10 @@ def test_the_base_graphs(tmp_path: Path) -> None:
     path = tmp_path / "mine.tsv"
     path.write_text("dog\tlikes\tmeat\n", encoding="utf-8")
     assert list(base_graph(str(path)).triples_from("dog")) == [Triple("dog", "likes", "meat")]
+    stored = tmp_path / "stored.tsv"  # what a file is, its bytes say and not its name
+    build([("dog", "likes", "bones", 1.0)], stored)
+    assert list(base_graph(str(stored)).triples_from("dog")) == [Triple("dog", "likes", "bones")]
+    assert isinstance(base_graph(str(stored)), StoredGraph)
     with pytest.raises(UsageError, match="no such graph file"):
         base_graph(str(tmp_path / "none.tsv"))
 

@@ -45,7 +45,7 @@ def test_a_file_is_read_heaviest_first_with_relations_in_words(tmp_path: Path, n
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     graph = MemoryGraph.from_file(path)
     assert list(graph.triples_from("Ada Brun")) == [
-        Triple("Ada Brun", "at location", "Tarsil"),
+        Triple("Ada Brun", "is located at", "Tarsil"),
         Triple("Ada Brun", "has native language", "Norrish"),
     ]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from kgt_editor.errors import KgtError, NumericalError, UsageError
+from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
@@ -81,6 +83,19 @@ def test_feedback_replaces_the_base_graphs_opposite(sensible: LM) -> None:
     assert outcome.solution.done
     (fact, *_) = model.explain(QUERY)
     assert fact.feedback == outcome.edit
+
+
+def test_a_durable_graph_keeps_edits_with_their_probabilities(sensible: LM, tmp_path: Path) -> None:
+    base = MemoryGraph(BASE)
+    model = KGEnhancedLM(*sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams())
+    outcome = edit(model, request())
+    (entry,) = PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada").journal
+    assert entry == outcome.edit
+    assert entry.removed == (BASE[0],)
+    assert entry.before == pytest.approx(0.02)  # read with the base's town
+    assert entry.after == pytest.approx(0.95)  # read with the user's
+    again = KGEnhancedLM(*sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams())
+    assert [(fact.triple, fact.feedback) for fact in again.explain(QUERY)] == [(entry.added[0], entry)]
 
 
 def test_a_restated_answer_changes_nothing(sensible: LM) -> None:

@@ -1,0 +1,228 @@
+"""The command line ``python -m kgt_editor.graph``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.graph.build import build
+from kgt_editor.graph.conceptnet import conceptnet_rows, read_lines, tsv_rows
+from kgt_editor.graph.export import export_json, export_ntriples
+from kgt_editor.graph.journal import Edit, Journal
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
+from kgt_editor.graph.stored import StoredGraph
+
+PROGRAM = "python -m kgt_editor.graph"
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    parser = _Parser(prog=PROGRAM, description="Base graphs, and what users told their personal graphs.")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("build", help="make the file of a base graph")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--conceptnet", type=Path, metavar="FILE", help="ConceptNet 5 assertions, .csv or .csv.gz")
+    source.add_argument("--tsv", type=Path, metavar="FILE", help="head<TAB>relation<TAB>tail[<TAB>weight], or .gz")
+    command.add_argument("--lang", metavar="CODE", help="only terms of this language, as in en (--conceptnet)")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+    command = commands.add_parser("info", help="what a base graph holds")
+    command.add_argument("graph", type=Path, metavar="GRAPH")
+
+    command = commands.add_parser("show", help="the heaviest triples that start at an entity")
+    command.add_argument("graph", type=Path, metavar="GRAPH")
+    command.add_argument("entity", metavar="ENTITY")
+    command.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
+
+    command = commands.add_parser("users", help="the users of a journal")
+    command.add_argument("journal", type=Path, metavar="JOURNAL")
+
+    for name, help_ in (
+        ("history", "every entry of a user"),
+        ("undo", "take back an edit of a user"),
+        ("forget", "remove a user from the journal for good"),
+        ("export", "a user's graph as JSON or N-Triples"),
+    ):
+        command = commands.add_parser(name, help=help_)
+        command.add_argument("journal", type=Path, metavar="JOURNAL")
+        command.add_argument("--user", required=True, metavar="NAME")
+        if name == "undo":
+            command.add_argument(
+                "--edit", type=_positive, metavar="N", help="its number (default: the last one in force)"
+            )
+        if name == "export":
+            command.add_argument("--format", choices=("json", "ntriples"), default="json", help="default: %(default)s")
+            command.add_argument("--out", type=Path, metavar="FILE", help="default: print it")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
+    return int(text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted)."""
+    debug = "--debug" in arguments
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a build takes its half file away
+    try:
+        options = build_parser().parse_args([word for word in arguments if word != "--debug"])
+        _COMMANDS[options.command](options)
+        return 0
+    except KgtError as error:
+        if debug:
+            raise
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _build(options: argparse.Namespace) -> None:
+    source = options.conceptnet or options.tsv
+    if options.lang is not None and options.conceptnet is None:
+        raise UsageError("--lang chooses among ConceptNet's terms; it needs --conceptnet")
+    skipped: Counter[str] = Counter()
+    about: dict[str, Any] = {"source": source.name, "lang": options.lang, "skipped": skipped}
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        reading, writing = bars.add_task("reading", total=None), bars.add_task("writing", total=None, start=False)
+
+        def read(done: int, total: int) -> None:
+            bars.update(reading, completed=done, total=total)
+
+        def written(done: int, total: int) -> None:
+            bars.start_task(writing)
+            bars.update(writing, completed=done, total=total)
+
+        lines = read_lines(source, read)
+        rows = tsv_rows(lines, skipped) if options.conceptnet is None else conceptnet_rows(lines, options.lang, skipped)
+        build(rows, options.out, about, written)
+    _info(argparse.Namespace(graph=options.out))
+
+
+def _info(options: argparse.Namespace) -> None:
+    told = StoredGraph(options.graph).info()
+    size = options.graph.stat().st_size
+    print(f"{options.graph}: {told['triples']:,} triples of {told['heads']:,} heads, {size:,} bytes")
+    if "source" in told:
+        language = f", language {told['lang']}" if told.get("lang") else ""
+        print(f"made from {told['source']}{language}; {told['duplicates']:,} rows were duplicates")
+    for reason, count in sorted(told.get("skipped", {}).items(), key=lambda item: -item[1]):
+        print(f"skipped {count:,} rows: {reason}")
+    for phrase, count in told["relations"].items():
+        print(f"{count:>12,}  {phrase}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    graph = StoredGraph(options.graph)
+    found = graph.weighted_from(options.entity, options.limit)
+    if not found:
+        near = [match.head for match in PersonalGraph(graph).matches(options.entity)]
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"{options.graph}: nothing starts at '{options.entity}'{hint}")
+    for triple, weight in found:
+        print("\t".join((*triple, f"{weight:g}")))
+
+
+def _existing(options: argparse.Namespace) -> Journal:
+    if not options.journal.is_file():
+        raise UsageError(f"{options.journal}: no such file")
+    return Journal(options.journal)
+
+
+def _personal(options: argparse.Namespace) -> PersonalGraph:
+    journal = _existing(options)
+    if journal.user_id(options.user) is None:
+        known = ", ".join(user.name for user in journal.users()) or "nobody"
+        raise UsageError(f"{options.journal}: no user '{options.user}'; known: {known}")
+    return PersonalGraph(MemoryGraph(), journal, options.user)
+
+
+def _users(options: argparse.Namespace) -> None:
+    for user in _existing(options).users():
+        count = f"{user.entries:,} entr{'y' if user.entries == 1 else 'ies'}"
+        print(f"{user.name}\t{count}\t{_time(user.first)}\t{_time(user.last)}")
+
+
+def _history(options: argparse.Namespace) -> None:
+    graph = _personal(options)
+    entries = graph.history()
+    undone = {entry.undoes: entry.number for entry in entries}
+    for entry in entries:
+        print(_line(entry) + (f"  (taken back by {undone[entry.number]})" if entry.number in undone else ""))
+        for mark, triples in (("+", entry.added), ("-", entry.removed)):
+            for triple in triples:
+                print(f"       {mark} {' | '.join(triple)}")
+
+
+def _line(entry: Edit) -> str:
+    if entry.undoes is not None:
+        return f"{entry.number:>5}  {_time(entry.time)}  takes back {entry.undoes}"
+    known = entry.before is not None and entry.after is not None
+    chance = f"  P {entry.before:.3g} -> {entry.after:.3g}" if known else ""
+    return f"{entry.number:>5}  {_time(entry.time)}  {entry.query!r} -> {entry.answer!r}{chance}"
+
+
+def _undo(options: argparse.Namespace) -> None:
+    print(f"taken back: {_line(_personal(options).undo(options.edit)).strip()}")
+
+
+def _forget(options: argparse.Namespace) -> None:
+    _existing(options).forget(options.user)
+    print(f"'{options.user}' is gone from {options.journal}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    graph = _personal(options)
+    text = export_json(graph) if options.format == "json" else export_ntriples(graph)
+    if options.out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        options.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise KgtError(f"{options.out}: cannot be written: {error.strerror}") from None
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+_COMMANDS = {
+    "build": _build,
+    "info": _info,
+    "show": _show,
+    "users": _users,
+    "history": _history,
+    "undo": _undo,
+    "forget": _forget,
+    "export": _export,
+}
