@@ -7,6 +7,9 @@ one down-projection as their baseline FT+L. The objectives differ in where the t
 - FT-L, ``prompt_last``: every token of the target at the prompt's last position, as EasyEdit does. A target of
   several tokens cannot reach zero loss: the position has one distribution for all of them.
 - FT-M, ``target_new``: every token at its own position, the usual masked language-model loss of the target.
+
+EasyEdit's FT-L also trains on what the tokenizer adds to the target, a BOS before it or padding behind it; here only
+the target's own tokens count.
 """
 
 from __future__ import annotations
@@ -149,7 +152,7 @@ def fine_tune(
                 if loss.item() < hparams.stop_loss:
                     continue
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward(inputs=new)
                 optimizer.step()
                 if hparams.norm_constraint is not None:
                     _keep_near(new, old, hparams.norm_constraint)
