@@ -7,6 +7,7 @@ from typing import Any
 
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor, get_editor_class
+from kgt_editor.editors.ft import FTHParams
 from kgt_editor.editors.mend import MENDHParams
 from kgt_editor.editors.none import NoneHParams
 from kgt_editor.editors.rome import ROMEHParams
@@ -62,6 +63,18 @@ def mend_hparams(model: Any, **changes: Any) -> MENDHParams:
     return MENDHParams(**{**values, **changes})
 
 
+def ft_hparams(model: Any, **changes: Any) -> FTHParams:
+    values = {
+        "layers": (1,),
+        "num_steps": 25,
+        "lr": 1e-2,
+        "norm_constraint": 5e-2,
+        "objective_optimization": "target_new",
+        "rewrite_module_tmp": ROME_MODULES[model.config.model_type]["rewrite_module_tmp"],
+    }
+    return FTHParams(**{**values, **changes})
+
+
 def kgt_hparams(model: Any, **changes: Any) -> KGTHyperParams:
     # The graph changes whatever a random model makes of the facts.
     eager = {"optimizer": "algorithm1", "stop": "loss", "epsilon": 0, "retrieval_min": 0, "K": 2}
@@ -78,6 +91,7 @@ BUILDERS: dict[str, Callable[..., HParams]] = {
     "kgt": kgt_hparams,
     "rome": rome_hparams,
     "mend": mend_hparams,
+    "ft": ft_hparams,
 }
 
 
