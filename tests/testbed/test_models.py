@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kgt_editor.lm.loading import MODELS_DIR, known_models
 from kgt_editor.testbed.abilities import MOST_NO_EDIT_EFFICACY, REQUIRED, measure, shortfalls
 from kgt_editor.testbed.ship import corpus_hash
+from kgt_editor.testbed.train import stages
 
 MODELS = sorted(known_models())
 
@@ -71,3 +73,10 @@ def test_the_check_command_prints_json_and_refuses_nonsense():
     run = subprocess.run([*command, "5", "--model", "testbed-gpt9"], capture_output=True, text=True)
     assert run.returncode == 2
     assert "testbed-gpt2" in run.stderr
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_recipes_it_was_trained_by_are_those_of_the_script(name):
+    manifest = json.loads((MODELS_DIR / name / "manifest.json").read_text(encoding="utf-8"))
+    recipes = [json.loads(json.dumps(asdict(recipe))) for recipe in stages(name.removeprefix("testbed-"))]
+    assert [stage["recipe"] for stage in manifest["stages"]] == recipes
