@@ -155,9 +155,17 @@ def test_sampler_draws_the_unrelated_prompts_from_the_records_alone(
     model, tok = tiny_gpt2
     record = tiny_records[0]
     always = Sampler(model, tok, tiny_records, mend_hparams(model, neighbour_share=1.0))
-    assert {always._unrelated(record) for _ in range(20)} <= {
-        (prompt, record.target_true) for prompt in record.neighbourhood_prompts
+    drawn = {always._unrelated(record) for _ in range(200)}
+    neighbours = {(prompt, record.target_true) for prompt in record.neighbourhood_prompts}
+    same_relation = {
+        (prompt, other.target_true)
+        for other in tiny_records
+        if other.relation_id == record.relation_id and other.subject != record.subject
+        for prompt in (other.query, *other.paraphrase_prompts)
     }
+    assert drawn & neighbours
+    assert drawn - neighbours
+    assert drawn <= neighbours | same_relation
     never = Sampler(model, tok, tiny_records, mend_hparams(model, neighbour_share=0.0))
     assert all(record.subject not in never._unrelated(record)[0] for _ in range(50))
 
