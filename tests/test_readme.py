@@ -1,0 +1,28 @@
+"""The README's Python examples run as they are printed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_runs_and_prints_what_it_says(example: str, tmp_path: Path) -> None:
+    (tmp_path / "hparams").symlink_to(ROOT / "hparams")
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for line in example.splitlines():
+        told = re.search(r"^print\(.*\)  # (\w+)$", line)
+        if told:
+            assert told[1] in done.stdout.splitlines()
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 2
