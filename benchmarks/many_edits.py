@@ -56,11 +56,12 @@ def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
     for name, pairs in asked.items():
         scores = model.score_targets([t.replace("{}", f.subject) for t, f in pairs], [last[f] for _, f in pairs])
         right[name] = round(statistics.fmean(score.greedy for score in scores), 4)
+    touched = {(fact.subject, fact.phrase) for fact in last}
+    kept = [(z.head, z.relation) for head in {f.subject for f in last} for z in model.graph.triples_from(head)]
+    triples = len(model.graph.added)
     users = {"new_user": model.with_graph(PersonalGraph(base_graph(hparams.graph))), "this_user": model}
     subjects = {fact.subject for fact in chosen}
     seconds = time_in_turn(users, [fact for fact in known if fact.subject not in subjects][:TIMED])
-    touched = {(fact.subject, fact.phrase) for fact in last}
-    kept = [(z.head, z.relation) for head in {f.subject for f in last} for z in model.graph.triples_from(head)]
     return {
         "schema_version": 1,
         "model": model_name,
@@ -70,7 +71,7 @@ def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
         "right": right,
         "triples_of_edited_facts": sum(pair in touched for pair in kept),
         "facts_with_more_than_one": len({pair for pair in kept if pair in touched and kept.count(pair) > 1}),
-        "user_triples": len(model.graph.added),
+        "user_triples": triples,
         "median_seconds": {name: round(value, 6) for name, value in seconds.items()},
         "this_user / new_user": round(seconds["this_user"] / seconds["new_user"], 3),
         "asked": {"right": 0.98, "this_user / new_user": 1.10, "triples a fact": 1},
