@@ -141,7 +141,7 @@ def main() -> int:
             run(name, args)
     except KgtError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 2 if isinstance(error, UsageError) else 1
+        return error.exit_code
     return 0
 
 

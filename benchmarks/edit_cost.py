@@ -9,7 +9,6 @@ disturbs all of it; medians over the rounds are compared, as ratios. Random weig
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -20,14 +19,14 @@ from typing import Any
 
 import torch
 import transformers
+from json_report import report
 from rich.console import Console
 from rich.progress import track
 
 from kgt_editor.data.record import Record
 from kgt_editor.data.world import load_world
-from kgt_editor.editors.base import Editor, create_editor, restore_model
+from kgt_editor.editors.base import Editor, create_editor, resolve_hparams, restore_model
 from kgt_editor.editors.kgt import base_graph
-from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
@@ -90,8 +89,7 @@ class Bench:
             changes = {"max_iters": "1", "batch_size": "2"} if other == "mend" else {}
             self.editors[other] = create_editor(other, name, ROOT / "hparams", changes)
             self.editors[other].prepare(self.lm, self.tok, world.training[:64])
-        kgt = create_editor("kgt", name, ROOT / "hparams", {"graph": "world"}).hparams
-        assert isinstance(kgt, KGTHyperParams)
+        kgt = KGTHyperParams.from_hparams(resolve_hparams("kgt", name, ROOT / "hparams")).override({"graph": "world"})
         # A user who has told everything, one of whose facts every query is answered with, and one who told nothing.
         told = PersonalGraph(base_graph("none"))
         for record in world.records:
@@ -253,16 +251,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="file for the JSON, which is printed in any case")
     args = parser.parse_args()
-    try:
-        report = json.dumps(run(args), indent=2) + "\n"
-    except KgtError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2 if isinstance(error, UsageError) else 1
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(report, encoding="utf-8")
-    sys.stdout.write(report)
-    return 0
+    return report(lambda: run(args), args.out)
 
 
 if __name__ == "__main__":

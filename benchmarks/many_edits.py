@@ -6,7 +6,6 @@ python benchmarks/many_edits.py --model testbed-gpt2 --edits 20000 --out results
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -14,13 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from json_report import report
 from rich.console import Console
 from rich.progress import track
 
 from kgt_editor.data import world
 from kgt_editor.editors.base import resolve_hparams
 from kgt_editor.editors.kgt import base_graph
-from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.kgt.editor import edit
 from kgt_editor.kgt.hparams import KGTHyperParams
@@ -33,6 +33,8 @@ TIMED = 200
 
 def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
     """Make the edits, then ask for every fact's last answer."""
+    if edits < facts:
+        raise UsageError(f"--edits {edits} is below --facts {facts}: every fact is answered at least once")
     lm, tok = load_model(model_name)
     hparams = KGTHyperParams.from_hparams(resolve_hparams("kgt", model_name, ROOT / "hparams"))
     model = KGEnhancedLM(lm, tok, PersonalGraph(base_graph(hparams.graph)), hparams)
@@ -102,20 +104,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="file for the JSON, which is printed in any case")
     args = parser.parse_args()
-    try:
-        if args.edits < args.facts:
-            raise UsageError(
-                f"--edits {args.edits} is below --facts {args.facts}: every fact is answered at least once"
-            )
-        report = json.dumps(run(args.model, args.edits, args.facts, args.seed), indent=2) + "\n"
-    except KgtError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2 if isinstance(error, UsageError) else 1
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(report, encoding="utf-8")
-    sys.stdout.write(report)
-    return 0
+    return report(lambda: run(args.model, args.edits, args.facts, args.seed), args.out)
 
 
 if __name__ == "__main__":
