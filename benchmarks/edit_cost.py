@@ -238,7 +238,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="shape:gpt2-small", help="default %(default)s")
-    parser.add_argument("--editors", default="rome,mend", help="timed beside KGT (default %(default)s)")
+    parser.add_argument("--editors", default="rome,mend,ft", help="timed beside KGT (default %(default)s)")
     parser.add_argument("--edits", type=int, default=20, help="timed rounds (default %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2, help="rounds before them (default %(default)s)")
     parser.add_argument(
