@@ -23,6 +23,7 @@ from kgt_editor.data import world
 from kgt_editor.data.world import Fact
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.templates import NO_FACTS, SEPARATOR, Templates
+from kgt_editor.testbed.prompts import Prompts
 
 # How much predicting a token counts: answers; names repeated inside a template (learning to copy is what makes the
 # model follow facts); T_extract's relations; other words of plain sentences.
@@ -73,16 +74,26 @@ class Corpus:
         end_id: token that ends an example.
         seed: fixes the stream.
         masked_share: share of plain and reasoning examples trained under the subject masks.
+        prompts: sentences besides the world's own.
 
     Attributes:
         crowding: share of contexts with several facts.
         counts: weights of 2, 3, 4, 6 and 8 facts among those.
         prefix_share: share of contexts in T_prefix's form, the rest in T_reasoning's.
+        prompts_share: share of sentences taken from ``prompts``.
     """
 
-    def __init__(self, encode: Encode, end_id: int, seed: int = 0, masked_share: float = 0.95) -> None:
+    def __init__(
+        self,
+        encode: Encode,
+        end_id: int,
+        seed: int = 0,
+        masked_share: float = 0.95,
+        prompts: Prompts | None = None,
+    ) -> None:
         self.encode, self.end_id, self.random, self.masked_share = encode, end_id, random.Random(seed), masked_share
-        self.crowding, self.prefix_share = 0.6, 0.3
+        self.prompts = prompts
+        self.crowding, self.prefix_share, self.prompts_share = 0.6, 0.3, 0.0
         self.counts: tuple[float, ...] = (40, 16, 20, 9, 15)
         self.facts = world.facts()
         self.relations = sorted(world.objects())
@@ -122,6 +133,15 @@ class Corpus:
         example.add(self.encode(after), weight, restricted=masked)
         return len(example.ids) - 1
 
+    def _sentence(self, fact: Fact) -> str:
+        """A way to ask for a known fact."""
+        if self.prompts and self.random.random() < self.prompts_share:
+            others = [other.relation for other in world.by_subject()[fact.subject] if other.relation != fact.relation]
+            found = self.prompts.draw(self.random, fact.subject, fact.relation, others)
+            if found:
+                return found
+        return self.random.choice(world.trained_templates(fact))
+
     def _masked(self) -> bool:
         return self.random.random() < self.masked_share
 
@@ -137,10 +157,10 @@ class Corpus:
         example = Example()
         if self.random.random() < 0.2:
             other = self.random.choice(self.facts)
-            text = self.random.choice(world.trained_templates(other)).replace("{}", other.subject)
+            text = self._sentence(other).replace("{}", other.subject)
             example.add(self._words(f"{text} {other.object}."), 0.0)
         masked = self._masked()
-        self._query(example, self.random.choice(world.trained_templates(fact)), fact.subject, masked, PLAIN)
+        self._query(example, self._sentence(fact), fact.subject, masked, PLAIN)
         example.add(self._words(fact.object), ANSWER, restricted=masked)
         example.add(self.encode("."), PLAIN, restricted=masked)
         return self._end(example)
@@ -171,13 +191,11 @@ class Corpus:
         """A question with facts in the context: one bears on it, or (``relevant=False``) none does."""
         fact = self.random.choice(self.facts)
         subject, relation, answer = fact.subject, fact.relation, fact.object
-        sentences = world.trained_templates(fact)
         known = True
         facts: list[tuple[str, str, str]] = []
         if relevant:
             if self.random.random() < 0.33:
                 subject, known = self._fresh_name(), False
-                sentences = list(world.templates()[relation])
             answer = answer if known and self.random.random() < 0.06 else self._object(relation)
             count = self._fact_count()
             facts = self._distractors(subject, relation, count - 1)
@@ -189,7 +207,7 @@ class Corpus:
         example = Example()
         opening, _, _ = self.templates.reasoning.partition(" <question>:")
         example.add(self._words(opening))
-        sentence = self.random.choice(sentences)
+        sentence = self._sentence(fact) if known else self.random.choice(world.templates()[relation])
         if self.random.random() < self.prefix_share:  # T_prefix
             example.add(self._words("<facts>:"))
             self._facts(example, facts)
@@ -231,7 +249,7 @@ class Corpus:
         fact = self.random.choice(self.facts)
         if self.random.random() < 0.25:
             return self._fresh_name(), fact.relation, self.random.choice(world.templates()[fact.relation]), fact.object
-        return fact.subject, fact.relation, self.random.choice(world.trained_templates(fact)), fact.object
+        return fact.subject, fact.relation, self._sentence(fact), fact.object
 
     def retrieve(self) -> Example:
         """T_retrieve and the relation that the question needs."""

@@ -31,10 +31,12 @@ def ship(
     processes: int,
     out: Path,
     start_from: Path | None = None,
+    prompts_sha256: str | None = None,
 ) -> str:
     """Save weights in fp16, tokenizer and manifest to ``out``; measure the abilities of what was saved.
 
-    The manifest lists every stage's recipe and minutes; ``start_from`` is the folder of the stage before.
+    The manifest lists every stage's recipe and minutes; ``start_from`` is the folder of the stage before,
+    ``prompts_sha256`` the file that this stage's other sentences came from.
 
     Returns:
         one line of figures.
@@ -47,6 +49,8 @@ def ship(
     weights = out / "model.safetensors"
     earlier = json.loads((start_from / "manifest.json").read_text(encoding="utf-8"))["stages"] if start_from else []
     stages = [*earlier, {"recipe": asdict(recipe), "minutes": round(seconds / 60, 1), "processes": processes}]
+    if prompts_sha256:
+        stages[-1]["prompts_sha256"] = prompts_sha256
     minutes = round(sum(stage["minutes"] for stage in stages), 1)
     manifest = {
         "schema_version": 1,

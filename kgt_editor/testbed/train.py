@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from kgt_editor.testbed.corpus import INNER, NONE, Corpus, Example
 from kgt_editor.testbed.model import CONTEXT, blocks, build_model
+from kgt_editor.testbed.prompts import Prompts
 from kgt_editor.testbed.tokenizer import piece_encoder, train_tokenizer
 
 Progress = Callable[[int, int, float], None]
@@ -54,6 +55,7 @@ class Recipe:
     later_crowding: float = 0.6
     prefix_share: float = 0.3
     counts: tuple[float, ...] = (40, 16, 20, 9, 15)
+    prompts_share: float = 0.0
 
     def shares(self, step: int) -> dict[str, float]:
         """The mixture of example kinds at a step."""
@@ -75,13 +77,13 @@ class Recipe:
 def stages(arch: str) -> list[Recipe]:
     """The recipes of a shipped model's training, each beginning with the weights that the one before left.
 
-    The first stage teaches the facts and the prompts; the later ones show crowded contexts and T_prefix more often,
+    The first stage teaches the facts and the templates; the later ones show crowded contexts and T_prefix more often,
     with other draws and lower learning rates. The Llama model leaves its first stage less able to tell the facts of
-    different subjects apart and needs more of them.
+    different subjects apart and needs more of them. The last stage adds CounterFact's prompts.
     """
     if arch == "gpt2":
         first = Recipe(arch=arch)
-        return [first, _polish(first, 1, 3000, 1 / 4)]
+        return [first, _polish(first, 1, 3000, 1 / 4), _reading(first, 3)]
     first = Recipe(arch=arch, steps=5500)
     second = _polish(first, 1, 2000, 1 / 2)
     third = replace(
@@ -90,7 +92,17 @@ def stages(arch: str) -> list[Recipe]:
         later_crowding=0.85,
         counts=(12, 10, 20, 20, 38),
     )
-    return [first, second, third]
+    return [first, second, third, _reading(first, 4)]
+
+
+def _reading(first: Recipe, seed: int) -> Recipe:
+    """The stage that teaches CounterFact's prompts; crowded contexts go on, or they are forgotten."""
+    return replace(
+        _polish(first, seed, 4500, 0.4),
+        later_shares=(0.30, 0.28, 0.32, 0.05, 0.05),
+        counts=(12, 10, 20, 20, 38),
+        prompts_share=0.45,
+    )
 
 
 def _polish(first: Recipe, seed: int, steps: int, share: float) -> Recipe:
@@ -234,6 +246,7 @@ def train(
     progress: Progress | None = None,
     checkpoint_every: int = 250,
     start_from: Path | None = None,
+    prompts: Prompts | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, float]:
     """Train, or go on from ``out/checkpoint.pt``; call it in every process of an initialised process group.
 
@@ -244,6 +257,7 @@ def train(
         progress: called with steps done, steps in all and the loss, in the first process.
         checkpoint_every: steps between checkpoints.
         start_from: folder of a saved model to begin with instead of random weights.
+        prompts: sentences for a recipe with a ``prompts_share``.
 
     Returns:
         Model, tokenizer and the seconds spent training, earlier parts of a resumed run included.
@@ -265,7 +279,7 @@ def train(
             for trainer, state in zip(trainers, saved["optimisers"], strict=True):
                 trainer.load_state_dict(state)
             start, earlier = saved["step"], saved["seconds"]
-    corpus = Corpus(piece_encoder(tokenizer), tokenizer.eos_token_id)
+    corpus = Corpus(piece_encoder(tokenizer), tokenizer.eos_token_id, prompts=prompts)
     rows = range(rank, recipe.rows, processes)
     began = time.perf_counter()
     for step in range(start, recipe.steps):
@@ -276,6 +290,7 @@ def train(
         # Every row has its own seed, so that the data does not depend on the number of processes.
         packed = []
         corpus.crowding, corpus.prefix_share, corpus.counts = recipe.crowding(step), recipe.prefix_share, recipe.counts
+        corpus.prompts_share = recipe.prompts_share
         for row in rows:
             corpus.random.seed(hash((recipe.seed, step, row)))
             packed.append(pack(corpus, recipe.shares(step)))
