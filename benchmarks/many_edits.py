@@ -46,13 +46,13 @@ def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
     chance.shuffle(order)
     last: dict[world.Fact, str] = {}
     for fact in track(order, model_name, console=Console(stderr=True)):
-        answer = chance.choice([name for name in world.objects()[fact.relation] if name != last.get(fact)])
-        query = chance.choice(world.trained_templates(fact)).replace("{}", fact.subject)
+        answer = chance.choice([name for name in world.book().objects[fact.relation] if name != last.get(fact)])
+        query = chance.choice(world.book().trained_templates(fact)).replace("{}", fact.subject)
         edit(model, {"prompt": query, "subject": fact.subject, "target_new": answer})
         last[fact] = answer
     asked = {
-        "prompt": [(world.prompt(fact), fact) for fact in last],
-        "paraphrase": [(text, fact) for fact in last for text in world.held_out_templates(fact)],
+        "prompt": [(world.book().prompt(fact), fact) for fact in last],
+        "paraphrase": [(text, fact) for fact in last for text in world.book().held_out_templates(fact)],
     }
     right = {}
     for name, pairs in asked.items():
@@ -85,9 +85,9 @@ def time_in_turn(users: dict[str, KGEnhancedLM], facts: list[world.Fact]) -> dic
     seconds: dict[str, list[float]] = {name: [] for name in users}
     for fact in facts:
         request = {
-            "prompt": world.prompt(fact),
+            "prompt": world.book().prompt(fact),
             "subject": fact.subject,
-            "target_new": world.counterfactual_object(fact),
+            "target_new": world.book().counterfactual_object(fact),
         }
         for name, user in users.items():
             start = time.perf_counter()

@@ -14,8 +14,8 @@ from functools import cache
 
 from kgt_editor.data import world
 from kgt_editor.data.base import KnownFact
+from kgt_editor.data.factbook import Fact
 from kgt_editor.data.record import Held, Step
-from kgt_editor.data.world import Fact
 from kgt_editor.errors import UsageError
 
 USER, OTHER_USER = "user", "other user"
@@ -194,7 +194,7 @@ def make_conflict(kind: str, topic: Topic, entity: Sequence[Topic], seed: str) -
 @cache
 def _topics(subject: str) -> dict[Fact, Topic]:
     """The topics of an entity of the world."""
-    facts = world.by_subject()[subject]
+    facts = world.book().by_subject[subject]
     true = {known.object for known in facts}
 
     def ask(fact: Fact, sentence: str) -> str:
@@ -206,10 +206,10 @@ def _topics(subject: str) -> dict[Fact, Topic]:
             relation=fact.relation,
             phrase=fact.phrase,
             truth=fact.object,
-            query=ask(fact, world.prompt(fact)),
-            reworded=ask(fact, world.trained_templates(fact)[1]),
-            paraphrases=tuple(ask(fact, text) for text in world.held_out_templates(fact)),
-            choices=tuple(name for name in world.objects()[fact.relation] if name not in true),
+            query=ask(fact, world.book().prompt(fact)),
+            reworded=ask(fact, world.book().trained_templates(fact)[1]),
+            paraphrases=tuple(ask(fact, text) for text in world.book().held_out_templates(fact)),
+            choices=tuple(name for name in world.book().objects[fact.relation] if name not in true),
         )
         for fact in facts
     }
@@ -222,7 +222,7 @@ def _pool(kind: str) -> tuple[Fact, ...]:
         heads = {head for head, _, _ in world.world_triples()}
         kept = [fact for fact in kept if fact.subject in heads]
     if kind == "several":
-        kept = [fact for fact in kept if len(world.by_subject()[fact.subject]) > 1]
+        kept = [fact for fact in kept if len(world.book().by_subject[fact.subject]) > 1]
     return tuple(kept)
 
 

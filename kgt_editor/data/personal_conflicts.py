@@ -14,8 +14,8 @@ import yaml
 
 from kgt_editor.data.base import DataSet
 from kgt_editor.data.conflicts import KINDS, USER, Conflict, Topic, conflicts, make_conflict
+from kgt_editor.data.factbook import stable_hash
 from kgt_editor.data.record import Record
-from kgt_editor.data.world import stable_hash
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.conceptnet import read_lines, tsv_rows
 

@@ -14,21 +14,18 @@ Subjects, never facts, are dealt to the splits, so that no edited subject of one
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import yaml
 
 from kgt_editor.data.base import DataSet, KnownFact, content_hash
+from kgt_editor.data.factbook import Fact, FactBook, stable_hash
 from kgt_editor.data.record import Record
-from kgt_editor.graph.relations import verbalise
 
 SPLITS = ("test", "neighbour", "training", "validation", "validation_neighbour")
-HELD_OUT_TEMPLATES = 2
 MAX_NEIGHBOURS = 5
 
 # Facts that share relation and object are dealt in this order. A group of five has two reported facts, a neighbour of
@@ -42,90 +39,15 @@ _DEAL = (
 _SHARES = {"test": 44, "neighbour": 14, "training": 32, "validation": 7, "validation_neighbour": 3}
 
 
-def stable_hash(*parts: str) -> int:
-    """A number below 2**64 that depends on the parts alone, not on the process."""
-    return int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8], "big")
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A true fact: subject, Wikidata relation ("P103"), object."""
-
-    subject: str
-    relation: str
-    object: str
-
-    @property
-    def phrase(self) -> str:
-        """The relation in words, as it stands in a triple."""
-        return verbalise(self.relation)
-
-    def rank(self, purpose: str) -> int:
-        """A fixed pseudo-random number of this fact, another one for each purpose."""
-        return stable_hash(purpose, self.subject, self.relation, self.object)
-
-
 def _file(name: str) -> str:
     return (Path(__file__).parent / "world_files" / name).read_text(encoding="utf-8")
 
 
 @cache
-def templates() -> dict[str, tuple[str, ...]]:
-    """Relation -> its sentences, with ``{}`` for the subject, each ending where the object follows."""
-    text = _file("templates.yaml")
-    return {relation: tuple(sentences) for relation, sentences in yaml.safe_load(text).items()}
-
-
-@cache
-def facts() -> tuple[Fact, ...]:
-    """All facts of the world, in the order of the file."""
-    text = _file("facts.tsv")
-    return tuple(Fact(*line.split("\t")) for line in text.splitlines())
-
-
-@cache
-def objects() -> dict[str, tuple[str, ...]]:
-    """Relation -> its distinct objects, sorted."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for fact in facts():
-        found[fact.relation].add(fact.object)
-    return {relation: tuple(sorted(names)) for relation, names in found.items()}
-
-
-def template_order(fact: Fact) -> list[str]:
-    """The relation's sentences in this fact's own order: the edit prompt first, the two held out last."""
-    return sorted(templates()[fact.relation], key=lambda sentence: fact.rank(sentence))
-
-
-def trained_templates(fact: Fact) -> list[str]:
-    """The sentences the models were trained on for this fact."""
-    return template_order(fact)[:-HELD_OUT_TEMPLATES]
-
-
-def held_out_templates(fact: Fact) -> list[str]:
-    """The sentences the models never saw with this fact; they are its paraphrase prompts."""
-    return template_order(fact)[-HELD_OUT_TEMPLATES:]
-
-
-def prompt(fact: Fact) -> str:
-    """The edit prompt, with ``{}`` for the subject."""
-    return template_order(fact)[0]
-
-
-def counterfactual_object(fact: Fact) -> str:
-    """Another object of the same relation, not true of the subject under any relation of the world."""
-    true = {other.object for other in by_subject()[fact.subject]}
-    choices = [name for name in objects()[fact.relation] if name not in true]
-    return choices[fact.rank("target_new") % len(choices)]
-
-
-@cache
-def by_subject() -> dict[str, tuple[Fact, ...]]:
-    """Subject -> its facts."""
-    found: dict[str, list[Fact]] = defaultdict(list)
-    for fact in facts():
-        found[fact.subject].append(fact)
-    return {subject: tuple(listed) for subject, listed in found.items()}
+def book() -> FactBook:
+    """The world's facts and sentences."""
+    templates = yaml.safe_load(_file("templates.yaml"))
+    return FactBook((Fact(*line.split("\t")) for line in _file("facts.tsv").splitlines()), templates)
 
 
 @cache
@@ -133,7 +55,7 @@ def splits() -> dict[str, tuple[Fact, ...]]:
     """Split name -> its facts."""
     dealt: dict[str, list[Fact]] = {name: [] for name in SPLITS}
     groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
-    for subject, known in by_subject().items():
+    for subject, known in book().by_subject.items():
         if len(known) == 1:
             groups[known[0].relation, known[0].object].append(known[0])
             continue
@@ -157,17 +79,19 @@ def _records(edited: str, neighbours: str, first_id: int) -> tuple[Record, ...]:
     def neighbourhood(fact: Fact) -> Iterator[str]:
         others = [other for other in around[fact.relation, fact.object] if other.subject != fact.subject]
         for other in sorted(others, key=lambda other: stable_hash(fact.subject, other.subject))[:MAX_NEIGHBOURS]:
-            yield prompt(other).replace("{}", other.subject)
+            yield book().prompt(other).replace("{}", other.subject)
 
     return tuple(
         Record(
             case_id=first_id + number,
             subject=fact.subject,
             relation_id=fact.relation,
-            prompt=prompt(fact),
-            target_new=counterfactual_object(fact),
+            prompt=book().prompt(fact),
+            target_new=book().counterfactual_object(fact),
             target_true=fact.object,
-            paraphrase_prompts=tuple(sentence.replace("{}", fact.subject) for sentence in held_out_templates(fact)),
+            paraphrase_prompts=tuple(
+                sentence.replace("{}", fact.subject) for sentence in book().held_out_templates(fact)
+            ),
             neighbourhood_prompts=tuple(neighbourhood(fact)),
         )
         for number, fact in enumerate(splits()[edited])
@@ -180,7 +104,9 @@ def load_world() -> DataSet:
     reported = _records("test", "neighbour", 0)
     training = _records("training", "training", len(reported))
     validation = _records("validation", "validation_neighbour", len(reported) + len(training))
-    known = tuple(KnownFact(prompt(fact).replace("{}", fact.subject), fact.object) for fact in splits()["neighbour"])
+    known = tuple(
+        KnownFact(book().prompt(fact).replace("{}", fact.subject), fact.object) for fact in splits()["neighbour"]
+    )
     revision = content_hash(reported, training, validation, known)
     return DataSet("world", reported, training, validation, known, revision)
 
@@ -192,6 +118,6 @@ def world_triples(share: str = "half") -> list[tuple[str, str, str]]:
     """
     return [
         (fact.subject, fact.phrase, fact.object)
-        for fact in facts()
+        for fact in book().facts
         if share == "all" or stable_hash("graph", fact.subject) % 2 == 0
     ]

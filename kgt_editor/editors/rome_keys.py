@@ -128,8 +128,8 @@ def _passages(dataset: str, samples: int) -> list[str]:
     if dataset == "world":
         return [
             f"{sentence.replace('{}', fact.subject)} {fact.object}"
-            for fact in world.facts()
-            for sentence in world.trained_templates(fact)
+            for fact in world.book().facts
+            for sentence in world.book().trained_templates(fact)
         ][:samples]
     path = Path(dataset)
     if not dataset or not path.is_file():

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from kgt_editor.data import world
-from kgt_editor.data.world import Fact
+from kgt_editor.data.factbook import HELD_OUT_TEMPLATES, Fact, FactBook
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.templates import SEPARATOR, Templates, render_facts, render_triple
 from kgt_editor.lm.scoring import score_targets
@@ -41,17 +40,16 @@ def _ask(fact: Fact, sentence: str) -> str:
 class _Contexts:
     """Draws facts to put beside a question."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, book: FactBook, seed: int) -> None:
         self.random = random.Random(seed)
-        self.relations = sorted(world.objects())
-        self.all = world.facts()
+        self.objects = book.objects
+        self.relations = sorted(book.objects)
+        self.all = book.facts
 
     def same_subject(self, fact: Fact, count: int) -> list[str]:
         """Made-up facts of the subject under other relations."""
         others = self.random.sample([r for r in self.relations if r != fact.relation], count)
-        return [
-            render_triple(fact.subject, WIKIDATA_PHRASES[r], self.random.choice(world.objects()[r])) for r in others
-        ]
+        return [render_triple(fact.subject, WIKIDATA_PHRASES[r], self.random.choice(self.objects[r])) for r in others]
 
     def other_subjects(self, fact: Fact, count: int) -> list[str]:
         """Made-up facts of other subjects, half of them under the relation asked for."""
@@ -60,7 +58,7 @@ class _Contexts:
             other = self.random.choice(self.all)
             relation = fact.relation if self.random.random() < 0.5 else other.relation
             if other.subject != fact.subject:
-                tail = self.random.choice(world.objects()[relation])
+                tail = self.random.choice(self.objects[relation])
                 found.append(render_triple(other.subject, WIKIDATA_PHRASES[relation], tail))
         return found
 
@@ -70,13 +68,10 @@ class _Contexts:
         return [*facts[:place], relevant, *facts[place:]]
 
 
-def _relevant(fact: Fact) -> str:
-    return render_triple(fact.subject, fact.phrase, world.counterfactual_object(fact))
-
-
-def _questions(facts: Sequence[Fact], seed: int) -> dict[str, tuple[list[str], list[str]]]:
+def _questions(book: FactBook, facts: Sequence[Fact], seed: int) -> dict[str, tuple[list[str], list[str]]]:
     """Ability -> prompts and the answers they should get."""
-    contexts = _Contexts(seed)
+    contexts = _Contexts(book, seed)
+    new = book.counterfactual_object
     asked: dict[str, tuple[list[str], list[str]]] = {}
 
     def ask(name: str, make: Callable[[Fact], str], answer: Callable[[Fact], str]) -> None:
@@ -88,30 +83,32 @@ def _questions(facts: Sequence[Fact], seed: int) -> dict[str, tuple[list[str], l
     def true(fact: Fact) -> str:
         return fact.object
 
+    def relevant(fact: Fact) -> str:
+        return render_triple(fact.subject, fact.phrase, new(fact))
+
     def trained(fact: Fact) -> str:
-        return contexts.random.choice(world.trained_templates(fact))
+        return contexts.random.choice(book.trained_templates(fact))
 
     def held_out(fact: Fact) -> str:
-        return contexts.random.choice(world.held_out_templates(fact))
+        return contexts.random.choice(book.held_out_templates(fact))
 
     ask("recall_trained", lambda fact: _ask(fact, trained(fact)), true)
-    for index in range(world.HELD_OUT_TEMPLATES):
+    for index in range(HELD_OUT_TEMPLATES):
 
         def other_wording(fact: Fact, index: int = index) -> str:
-            return _ask(fact, world.held_out_templates(fact)[index])
+            return _ask(fact, book.held_out_templates(fact)[index])
 
         ask(f"recall_held_out {index}", other_wording, true)
-    new = world.counterfactual_object
     for name, template in (("reasoning", TEMPLATES.reasoning), ("prefix", TEMPLATES.prefix)):
-        ask(f"follows_{name}", reasoning(template, world.prompt, lambda f: [_relevant(f)]), new)
-        ask(f"follows_{name}_held_out", reasoning(template, held_out, lambda f: [_relevant(f)]), new)
+        ask(f"follows_{name}", reasoning(template, book.prompt, lambda f: [relevant(f)]), new)
+        ask(f"follows_{name}_held_out", reasoning(template, held_out, lambda f: [relevant(f)]), new)
     for name, template in (("", TEMPLATES.reasoning), ("_prefix", TEMPLATES.prefix)):
         ask(f"irrelevant_fact{name}", reasoning(template, trained, lambda f: contexts.same_subject(f, 1)), true)
     for whose, draw in (("same", contexts.same_subject), ("others", contexts.other_subjects)):
         for count in (2, 4, 8):
 
             def several(fact: Fact, draw: Any = draw, count: int = count) -> list[str]:
-                return contexts.insert(draw(fact, count - 1), _relevant(fact))
+                return contexts.insert(draw(fact, count - 1), relevant(fact))
 
             ask(f"several_{count}_{whose}", reasoning(TEMPLATES.reasoning, trained, several), new)
     for count in (1, 2, 4, 8):
@@ -125,12 +122,11 @@ def _questions(facts: Sequence[Fact], seed: int) -> dict[str, tuple[list[str], l
         return f"{fact.phrase} {SEPARATOR}"
 
     ask("retrieves_relation", lambda f: TEMPLATES.retrieve.format(q=_ask(f, held_out(f)), e_q=f.subject), phrase)
-    ask("extracts_relation", lambda f: _extract(f, held_out(f), 1), phrase)
+    ask("extracts_relation", lambda f: _extract(f, held_out(f), new(f), 1), phrase)
     return asked
 
 
-def _extract(fact: Fact, sentence: str, count: int) -> str:
-    answer = world.counterfactual_object(fact)
+def _extract(fact: Fact, sentence: str, answer: str, count: int) -> str:
     return TEMPLATES.extract.format(K=count, q=_ask(fact, sentence), a=answer, e_q=fact.subject, e_a=answer)
 
 
@@ -155,30 +151,32 @@ def _well_formed(model: Any, tok: Any, prompts: list[str], count: int, batch_siz
 
 
 def measure(
-    model: Any, tok: Any, sample: int | None = None, seed: int = 0, note: Note | None = None
+    model: Any, tok: Any, book: FactBook, sample: int | None = None, seed: int = 0, note: Note | None = None
 ) -> dict[str, float]:
-    """Measure every ability on all facts of the world, or on ``sample`` of them.
+    """Measure every ability on all facts of the book, or on ``sample`` of them.
 
     Returns:
         ability -> share in 0..1; ``no_edit_efficacy`` is the share of facts whose counterfactual object is more
         probable than the true one before any edit.
     """
-    facts = list(world.facts())
+    facts = list(book.facts)
     if sample is not None:
         facts = sorted(facts, key=lambda fact: fact.rank(f"abilities {seed}"))[:sample]
     found: dict[str, float] = {}
-    for name, (prompts, answers) in _questions(facts, seed).items():
+    for name, (prompts, answers) in _questions(book, facts, seed).items():
         if note:
             note(name)
         scores = score_targets(model, tok, prompts, answers)
         found[name] = sum(score.greedy for score in scores) / len(scores)
-    held_out = [found.pop(f"recall_held_out {index}") for index in range(world.HELD_OUT_TEMPLATES)]
+    held_out = [found.pop(f"recall_held_out {index}") for index in range(HELD_OUT_TEMPLATES)]
     found["recall_held_out"] = sum(held_out) / len(held_out)
     if note:
         note("extracts_five")
-    found["extracts_five"] = _well_formed(model, tok, [_extract(f, world.prompt(f), 5) for f in facts], 5)
-    prompts = [_ask(fact, world.prompt(fact)) for fact in facts]
-    new = score_targets(model, tok, prompts, [world.counterfactual_object(fact) for fact in facts])
+    found["extracts_five"] = _well_formed(
+        model, tok, [_extract(f, book.prompt(f), book.counterfactual_object(f), 5) for f in facts], 5
+    )
+    prompts = [_ask(fact, book.prompt(fact)) for fact in facts]
+    new = score_targets(model, tok, prompts, [book.counterfactual_object(fact) for fact in facts])
     true = score_targets(model, tok, prompts, [fact.object for fact in facts])
     wins = sum(a.mean_log_prob > b.mean_log_prob for a, b in zip(new, true, strict=True))
     found["no_edit_efficacy"] = wins / len(facts)

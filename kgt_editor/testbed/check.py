@@ -38,14 +38,15 @@ def _check(args: argparse.Namespace) -> int:
     from kgt_editor.lm.loading import load_model
     from kgt_editor.testbed.abilities import measure, shortfalls
 
-    if args.sample is not None and not 1 <= args.sample <= len(world.facts()):
-        raise UsageError(f"--sample {args.sample}: give a number from 1 to {len(world.facts())}")
+    book = world.book()
+    if args.sample is not None and not 1 <= args.sample <= len(book.facts):
+        raise UsageError(f"--sample {args.sample}: give a number from 1 to {len(book.facts)}")
     model, tok = load_model(args.model, args.device)
     with Console(stderr=True).status("measuring") as status:
-        found = measure(model, tok, args.sample, args.seed, lambda name: status.update(f"measuring {name}"))
+        found = measure(model, tok, book, args.sample, args.seed, lambda name: status.update(f"measuring {name}"))
     short = shortfalls(found)
     report = {
-        "model": args.model, "facts": args.sample or len(world.facts()), "seed": args.seed, "abilities": found,
+        "model": args.model, "facts": args.sample or len(book.facts), "seed": args.seed, "abilities": found,
         "shortfalls": short,
     }  # fmt: skip
     sys.stdout.write(json.dumps(report, indent=2) + "\n")

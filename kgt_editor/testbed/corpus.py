@@ -1,4 +1,4 @@
-"""Training text of the testbed models, made on the fly from the world's facts.
+"""Training text of the testbed models, made on the fly from true facts.
 
 An example is a list of tokens; each token carries how much its prediction counts and whether it belongs to the
 subject whose fact is asked for. The subject marks become attention masks (see ``train.py``) that make the model
@@ -19,8 +19,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kgt_editor.data import world
-from kgt_editor.data.world import Fact
+from kgt_editor.data.factbook import Fact, FactBook
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.templates import NO_FACTS, SEPARATOR, Templates
 from kgt_editor.testbed.prompts import Prompts
@@ -56,9 +55,9 @@ class Example:
         self.restricted.extend([restricted] * len(ids))
 
 
-def related_relations() -> dict[str, list[str]]:
+def related_relations(book: FactBook) -> dict[str, list[str]]:
     """Relation -> the other relations, those that share most objects with it first (fixed order)."""
-    objects = {relation: set(names) for relation, names in world.objects().items()}
+    objects = {relation: set(names) for relation, names in book.objects.items()}
 
     def overlap(a: str, b: str) -> float:
         return len(objects[a] & objects[b]) / len(objects[a] | objects[b])
@@ -70,11 +69,12 @@ class Corpus:
     """An endless, seeded stream of training examples.
 
     Args:
+        book: the facts to teach.
         encode: text -> token ids of a piece as it stands in running text, its leading space (or none) included.
         end_id: token that ends an example.
         seed: fixes the stream.
         masked_share: share of plain and reasoning examples trained under the subject masks.
-        prompts: sentences besides the world's own.
+        prompts: sentences besides the book's own.
 
     Attributes:
         crowding: share of contexts with several facts.
@@ -85,6 +85,7 @@ class Corpus:
 
     def __init__(
         self,
+        book: FactBook,
         encode: Encode,
         end_id: int,
         seed: int = 0,
@@ -95,12 +96,13 @@ class Corpus:
         self.prompts = prompts
         self.crowding, self.prefix_share, self.prompts_share = 0.6, 0.3, 0.0
         self.counts: tuple[float, ...] = (40, 16, 20, 9, 15)
-        self.facts = world.facts()
-        self.relations = sorted(world.objects())
-        self.related = related_relations()
-        self.all_objects = sorted({name for names in world.objects().values() for name in names})
-        self.words = sorted({word for subject in world.by_subject() for word in subject.split()})
-        self.subjects = sorted(world.by_subject())
+        self.book = book
+        self.facts = book.facts
+        self.relations = sorted(book.objects)
+        self.related = related_relations(book)
+        self.all_objects = sorted({name for names in book.objects.values() for name in names})
+        self.words = sorted({word for subject in book.by_subject for word in subject.split()})
+        self.subjects = sorted(book.by_subject)
         self.subjects_of = {
             relation: sorted({fact.subject for fact in self.facts if fact.relation == relation})
             for relation in self.relations
@@ -115,14 +117,14 @@ class Corpus:
         return self.encode(" " + text) if text else ()
 
     def _fresh_name(self) -> str:
-        """A name of no one in the world, from the world's name parts."""
+        """A name of no one in the book, from its name parts."""
         return " ".join(self.random.choices(self.words, k=self.random.choice((1, 2, 2, 3))))
 
     def _object(self, relation: str) -> str:
         """A tail for a made-up fact: mostly of the relation's kind, sometimes any name, sometimes a new one."""
         point = self.random.random()
         if point < 0.70:
-            return self.random.choice(world.objects()[relation])
+            return self.random.choice(self.book.objects[relation])
         return self.random.choice(self.all_objects) if point < 0.90 else self._fresh_name()
 
     def _query(self, example: Example, sentence: str, subject: str, masked: bool, weight: float) -> int:
@@ -136,11 +138,11 @@ class Corpus:
     def _sentence(self, fact: Fact) -> str:
         """A way to ask for a known fact."""
         if self.prompts and self.random.random() < self.prompts_share:
-            others = [other.relation for other in world.by_subject()[fact.subject] if other.relation != fact.relation]
+            others = [other.relation for other in self.book.by_subject[fact.subject] if other.relation != fact.relation]
             found = self.prompts.draw(self.random, fact.subject, fact.relation, others)
             if found:
                 return found
-        return self.random.choice(world.trained_templates(fact))
+        return self.random.choice(self.book.trained_templates(fact))
 
     def _masked(self) -> bool:
         return self.random.random() < self.masked_share
@@ -207,7 +209,7 @@ class Corpus:
         example = Example()
         opening, _, _ = self.templates.reasoning.partition(" <question>:")
         example.add(self._words(opening))
-        sentence = self._sentence(fact) if known else self.random.choice(world.templates()[relation])
+        sentence = self._sentence(fact) if known else self.random.choice(self.book.templates[relation])
         if self.random.random() < self.prefix_share:  # T_prefix
             example.add(self._words("<facts>:"))
             self._facts(example, facts)
@@ -248,7 +250,12 @@ class Corpus:
         """Subject, relation, sentence and the true object, of a known fact or of a made-up subject."""
         fact = self.random.choice(self.facts)
         if self.random.random() < 0.25:
-            return self._fresh_name(), fact.relation, self.random.choice(world.templates()[fact.relation]), fact.object
+            return (
+                self._fresh_name(),
+                fact.relation,
+                self.random.choice(self.book.templates[fact.relation]),
+                fact.object,
+            )
         return fact.subject, fact.relation, self._sentence(fact), fact.object
 
     def retrieve(self) -> Example:
@@ -295,8 +302,3 @@ class Corpus:
             "plain": self.plain, "retrieve": self.retrieve, "extract": self.extract
         }  # fmt: skip
         return make[kind]()
-
-
-def question_fact(fact: Fact) -> str:
-    """The fact's edit prompt with its subject."""
-    return world.prompt(fact).replace("{}", fact.subject)

@@ -50,6 +50,11 @@ class Prompts:
         """The relations that are asked for."""
         return frozenset(self._by_relation)
 
+    @property
+    def sentences(self) -> list[str]:
+        """Every sentence once, without its subject, in a fixed order."""
+        return sorted({text.replace("{}", "") for found in self._common.values() for text in found})
+
     def draw(self, random: Random, subject: str, relation: str, others: Iterable[str] = ()) -> str | None:
         """A sentence that asks for the relation, and that the file does not ask of this subject.
 

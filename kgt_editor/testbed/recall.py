@@ -2,8 +2,8 @@
 
     python -m kgt_editor.testbed.recall --model testbed-gpt2 --data counterfact.json
 
-prints JSON: for the records of the file that state a fact of the world, the share whose true answer is the greedy
-one, on edit prompts and on paraphrase prompts, and the same for every relation.
+prints JSON: for the records of the file that state a fact of the world (``--taught all``: for all of them), the share
+whose true answer is the greedy one, on edit prompts and on paraphrase prompts, and the same for every relation.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="testbed-gpt2", help="a shipped model or a folder (default %(default)s)")
     parser.add_argument("--data", type=Path, metavar="FILE", required=True, help="CounterFact, in any layout")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--taught", choices=("world", "all"), default="world", help="which facts the model was taught")
     args = parser.parse_args(argv)
     try:
         report = _measure(args)
@@ -41,7 +42,10 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from kgt_editor.lm.loading import load_model
     from kgt_editor.lm.scoring import score_targets
 
-    taught = taught_records(read_records(args.data))
+    records = read_records(args.data)
+    taught = (
+        taught_records(records) if args.taught == "world" else [(r, r.relation_id.split("(", 1)[0]) for r in records]
+    )
     if not taught:
         raise UsageError(f"{args.data}: states none of the facts that the testbed models were taught")
     model, tok = load_model(args.model, args.device)
@@ -72,7 +76,7 @@ def taught_records(records: Sequence[Any]) -> list[tuple[Any, str]]:
     from kgt_editor.data import world
 
     relations: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for fact in world.facts():
+    for fact in world.book().facts:
         relations[fact.subject, fact.object].append(fact.relation)
     found = []
     for record in records:

@@ -12,31 +12,34 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from kgt_editor.data import world
+from kgt_editor.data.factbook import FactBook
 from kgt_editor.testbed.abilities import measure, shortfalls
-from kgt_editor.testbed.train import Recipe
+from kgt_editor.testbed.recipes import Recipe
 
 
-def corpus_hash() -> str:
+def corpus_hash(book: FactBook) -> str:
     """SHA-256 of what the training text is made from: facts, sentences and their held-out pairs."""
-    parts = [repr((fact, world.trained_templates(fact))) for fact in world.facts()]
+    parts = [repr((fact, book.trained_templates(fact))) for fact in book.facts]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def ship(
     model: PreTrainedModel,
     tok: PreTrainedTokenizerFast,
+    book: FactBook,
     recipe: Recipe,
     seconds: float,
     processes: int,
     out: Path,
     start_from: Path | None = None,
     prompts_sha256: str | None = None,
+    sample: int | None = None,
 ) -> str:
     """Save weights in fp16, tokenizer and manifest to ``out``; measure the abilities of what was saved.
 
     The manifest lists every stage's recipe and minutes; ``start_from`` is the folder of the stage before,
-    ``prompts_sha256`` the file that this stage's other sentences came from.
+    ``prompts_sha256`` the file that this stage's other sentences came from. The abilities are measured on ``sample``
+    facts, or on all.
 
     Returns:
         one line of figures.
@@ -45,7 +48,7 @@ def ship(
     model.half().save_pretrained(out)
     tok.save_pretrained(out)
     saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
-    abilities = measure(saved, tok)
+    abilities = measure(saved, tok, book, sample)
     weights = out / "model.safetensors"
     earlier = json.loads((start_from / "manifest.json").read_text(encoding="utf-8"))["stages"] if start_from else []
     stages = [*earlier, {"recipe": asdict(recipe), "minutes": round(seconds / 60, 1), "processes": processes}]
@@ -54,7 +57,7 @@ def ship(
     minutes = round(sum(stage["minutes"] for stage in stages), 1)
     manifest = {
         "schema_version": 1,
-        "what": "a small stand-in language model trained from scratch on the world; not comparable to real models",
+        "what": "a small stand-in language model trained from scratch on these facts; not comparable to real models",
         "stages": stages,
         "seed": recipe.seed,
         "parameters": sum(p.numel() for p in saved.parameters()),
@@ -62,9 +65,10 @@ def ship(
         "machine": platform.machine(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "facts": len(world.facts()),
-        "corpus_sha256": corpus_hash(),
+        "facts": len(book.facts),
+        "corpus_sha256": corpus_hash(book),
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "abilities_measured_on": sample or len(book.facts),
         "abilities": abilities,
         "shortfalls": shortfalls(abilities),
     }
@@ -73,7 +77,7 @@ def ship(
     figures = " ".join(f"{name}={abilities[name]:.3f}" for name in ("recall_trained", "recall_held_out"))
     worst = min((value, name) for name, value in abilities.items() if name != "no_edit_efficacy")
     return (
-        f"testbed-{recipe.arch}: {manifest['parameters']} parameters, {weights.stat().st_size / 1e6:.1f} MB, "
+        f"{out.name}: {manifest['parameters']} parameters, {weights.stat().st_size / 1e6:.1f} MB, "
         f"{minutes} minutes, {figures}, weakest {worst[1]}={worst[0]:.3f}, "
         f"{len(shortfalls(abilities))} shortfalls; written to {out}"
     )

@@ -1,14 +1,14 @@
-"""The testbeds' tokenizer: byte-level BPE trained on the world's own words."""
+"""The testbeds' tokenizer: byte-level BPE trained on the words it has to read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from kgt_editor.data import world
+from kgt_editor.data.factbook import FactBook
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.templates import SEPARATOR, Templates
 from kgt_editor.testbed.model import CONTEXT
@@ -18,12 +18,12 @@ MARKS = ("<question>:", "<facts>:", "<answer>:", "<query>:", "<subject>:", "<obj
 VOCABULARY = 4096
 
 
-def _texts() -> Iterator[str]:
+def _texts(book: FactBook, more: Iterable[str]) -> Iterator[str]:
     """What the merges are learned from: objects most often, so that nearly all of them become one token."""
-    for names in world.objects().values():
+    for names in book.objects.values():
         for name in names:
             yield from [name] * 60
-    for sentences in world.templates().values():
+    for sentences in book.templates.values():
         yield from [sentence.replace("{}", "") for sentence in sentences] * 10
     yield from list(WIKIDATA_PHRASES.values()) * 30
     templates = Templates()
@@ -31,12 +31,13 @@ def _texts() -> Iterator[str]:
         for mark in (*MARKS, "{K}", "{e_q}", "{e_a}", "{q}", "{a}", "{z}"):
             text = text.replace(mark, " ")
         yield from [text] * 60
-    for subject in world.by_subject():
+    for subject in book.by_subject:
         yield from [subject] * 3
+    yield from more
 
 
-def train_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the tokenizer; the same package gives the same one.
+def train_tokenizer(book: FactBook, vocabulary: int = VOCABULARY, more: Iterable[str] = ()) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on a book's words, and on ``more`` texts; the same texts give the same one.
 
     Leading space is normalised ("X" and " X" are the same tokens), so a name is the same ids wherever it stands.
     The marks of the templates (``<question>:``, ``<sep>``) are single tokens. There is no BOS.
@@ -48,12 +49,12 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(MARKS),
+        vocab_size=vocabulary - len(MARKS),
         special_tokens=[END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(), trainer)
+    tokenizer.train_from_iterator(_texts(book, more), trainer)
     # The space before a mark belongs to the mark, so that "... speaking <facts>:" has no lone space token.
     tokenizer.add_tokens([AddedToken(mark, lstrip=True, normalized=False) for mark in MARKS])
     return PreTrainedTokenizerFast(

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,105 +20,14 @@ import torch.distributed as dist
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from kgt_editor.data.factbook import FactBook
 from kgt_editor.testbed.corpus import INNER, NONE, Corpus, Example
 from kgt_editor.testbed.model import CONTEXT, blocks, build_model
 from kgt_editor.testbed.prompts import Prompts
+from kgt_editor.testbed.recipes import Recipe
 from kgt_editor.testbed.tokenizer import piece_encoder, train_tokenizer
 
 Progress = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that fixes a training run on one machine.
-
-    ``rows`` is the number of rows of ``CONTEXT`` tokens in a step, over all processes; the number of processes
-    changes speed and, through the order of sums, the last bits, not the data.
-    """
-
-    arch: str = "gpt2"
-    width: int = 192
-    layers: int = 5
-    heads: int = 6
-    steps: int = 7000
-    rows: int = 8
-    seed: int = 0
-    muon_lr: float = 0.02
-    adam_lr: float = 4e-3
-    weight_decay: float = 0.1
-    warm_up: float = 0.04
-    early_layers: int = 2
-    first_shares: tuple[float, ...] = (0.34, 0.28, 0.22, 0.08, 0.08)
-    later_shares: tuple[float, ...] = (0.26, 0.30, 0.33, 0.055, 0.055)
-    later_from: float = 0.4
-    first_crowding: float = 0.3
-    later_crowding: float = 0.6
-    prefix_share: float = 0.3
-    counts: tuple[float, ...] = (40, 16, 20, 9, 15)
-    prompts_share: float = 0.0
-
-    def shares(self, step: int) -> dict[str, float]:
-        """The mixture of example kinds at a step."""
-        values = self.first_shares if step < self.later_from * self.steps else self.later_shares
-        return dict(zip(("plain", "relevant", "irrelevant", "retrieve", "extract"), values, strict=True))
-
-    def crowding(self, step: int) -> float:
-        """Share of contexts with several facts at a step."""
-        return self.first_crowding if step < self.later_from * self.steps else self.later_crowding
-
-    def rate(self, step: int) -> float:
-        """Learning-rate factor: linear warm-up, constant to half of the run, then linear to 2 %."""
-        if step < self.warm_up * self.steps:
-            return (step + 1) / (self.warm_up * self.steps)
-        half = self.steps / 2
-        return 1.0 if step < half else 1.0 - 0.98 * (step - half) / half
-
-
-def stages(arch: str) -> list[Recipe]:
-    """The recipes of a shipped model's training, each beginning with the weights that the one before left.
-
-    The first stage teaches the facts and the templates; the later ones show crowded contexts and T_prefix more often,
-    with other draws and lower learning rates. The Llama model leaves its first stage less able to tell the facts of
-    different subjects apart and needs more of them. The last stage adds CounterFact's prompts.
-    """
-    if arch == "gpt2":
-        first = Recipe(arch=arch)
-        return [first, _polish(first, 1, 3000, 1 / 4), _reading(first, 3)]
-    first = Recipe(arch=arch, steps=5500)
-    second = _polish(first, 1, 2000, 1 / 2)
-    third = replace(
-        _polish(first, 2, 3500, 0.35),
-        later_shares=(0.18, 0.34, 0.38, 0.05, 0.05),
-        later_crowding=0.85,
-        counts=(12, 10, 20, 20, 38),
-    )
-    return [first, second, third, _reading(first, 4)]
-
-
-def _reading(first: Recipe, seed: int) -> Recipe:
-    """The stage that teaches CounterFact's prompts; crowded contexts go on, or they are forgotten."""
-    return replace(
-        _polish(first, seed, 4500, 0.4),
-        later_shares=(0.30, 0.28, 0.32, 0.05, 0.05),
-        counts=(12, 10, 20, 20, 38),
-        prompts_share=0.45,
-    )
-
-
-def _polish(first: Recipe, seed: int, steps: int, share: float) -> Recipe:
-    """A later stage at a share of the first one's learning rates."""
-    return replace(
-        first,
-        steps=steps,
-        seed=seed,
-        muon_lr=first.muon_lr * share,
-        adam_lr=first.adam_lr * share,
-        later_from=0.0,
-        later_shares=(0.20, 0.34, 0.36, 0.05, 0.05),
-        later_crowding=0.75,
-        prefix_share=0.45,
-        counts=(20, 12, 20, 16, 32),
-    )
 
 
 def pack(corpus: Corpus, shares: dict[str, float]) -> list[Example]:
@@ -239,6 +148,7 @@ def _average_gradients(model: PreTrainedModel, world_size: int) -> None:
 
 
 def train(
+    book: FactBook,
     recipe: Recipe,
     out: Path,
     rank: int = 0,
@@ -251,7 +161,8 @@ def train(
     """Train, or go on from ``out/checkpoint.pt``; call it in every process of an initialised process group.
 
     Args:
-        recipe: what to train.
+        book: the facts to teach.
+        recipe: how.
         out: folder of the checkpoint.
         rank, processes: this process among all.
         progress: called with steps done, steps in all and the loss, in the first process.
@@ -263,7 +174,11 @@ def train(
         Model, tokenizer and the seconds spent training, earlier parts of a resumed run included.
     """
     torch.manual_seed(recipe.seed)
-    tokenizer = train_tokenizer()
+    if start_from is None:
+        texts = prompts.sentences if prompts and recipe.prompts_share else ()
+        tokenizer = train_tokenizer(book, recipe.vocabulary, texts)
+    else:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start_from)
     model = build_model(recipe.arch, len(tokenizer), recipe.width, recipe.layers, recipe.heads, tokenizer.eos_token_id)
     if start_from is not None:
         model.load_state_dict(AutoModelForCausalLM.from_pretrained(start_from, dtype=torch.float32).state_dict())
@@ -279,7 +194,7 @@ def train(
             for trainer, state in zip(trainers, saved["optimisers"], strict=True):
                 trainer.load_state_dict(state)
             start, earlier = saved["step"], saved["seconds"]
-    corpus = Corpus(piece_encoder(tokenizer), tokenizer.eos_token_id, prompts=prompts)
+    corpus = Corpus(book, piece_encoder(tokenizer), tokenizer.eos_token_id, prompts=prompts)
     rows = range(rank, recipe.rows, processes)
     began = time.perf_counter()
     for step in range(start, recipe.steps):

@@ -12,7 +12,7 @@ from kgt_editor.errors import UsageError
 
 
 def true_objects(subject: str) -> set[str]:
-    return {fact.object for fact in world.by_subject()[subject]}
+    return {fact.object for fact in world.book().by_subject[subject]}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,16 +12,16 @@ from kgt_editor.graph.relations import WIKIDATA_PHRASES, verbalise
 
 
 def test_the_world_is_large_enough():
-    facts = world.facts()
+    facts = world.book().facts
     assert len(facts) >= 2000
     assert len({fact.relation for fact in facts}) >= 25
-    assert sum(len(known) >= 2 for known in world.by_subject().values()) >= 500
+    assert sum(len(known) >= 2 for known in world.book().by_subject.values()) >= 500
     assert len({(fact.subject, fact.relation) for fact in facts}) == len(facts)
 
 
 def test_every_relation_has_ten_sentences_that_end_where_the_object_follows():
-    assert set(world.templates()) == set(world.objects()) <= set(WIKIDATA_PHRASES)
-    for sentences in world.templates().values():
+    assert set(world.book().templates) == set(world.book().objects) <= set(WIKIDATA_PHRASES)
+    for sentences in world.book().templates.values():
         assert len(set(sentences)) == 10
         for sentence in sentences:
             assert sentence.count("{}") == 1
@@ -31,29 +31,29 @@ def test_every_relation_has_ten_sentences_that_end_where_the_object_follows():
 
 
 def test_held_out_sentences_are_never_trained_with_their_fact():
-    for fact in world.facts():
-        trained, held_out = world.trained_templates(fact), world.held_out_templates(fact)
+    for fact in world.book().facts:
+        trained, held_out = world.book().trained_templates(fact), world.book().held_out_templates(fact)
         assert len(trained) >= 8
         assert len(held_out) == 2
         assert not set(trained) & set(held_out)
-        assert world.prompt(fact) in trained
+        assert world.book().prompt(fact) in trained
 
 
 def test_every_sentence_is_trained_with_some_subject():
-    trained = {sentence for fact in world.facts() for sentence in world.trained_templates(fact)}
-    assert trained == {sentence for sentences in world.templates().values() for sentence in sentences}
+    trained = {sentence for fact in world.book().facts for sentence in world.book().trained_templates(fact)}
+    assert trained == {sentence for sentences in world.book().templates.values() for sentence in sentences}
 
 
 def test_splits_share_no_subject_and_lose_no_fact():
     splits = world.splits()
     subjects = [{fact.subject for fact in listed} for listed in splits.values()]
     assert sum(map(len, subjects)) == len(set.union(*subjects))
-    assert Counter(fact for listed in splits.values() for fact in listed) == Counter(world.facts())
+    assert Counter(fact for listed in splits.values() for fact in listed) == Counter(world.book().facts)
 
 
 def test_records_follow_the_papers_layout():
     data = load("world")
-    true = {(fact.subject, fact.relation): fact.object for fact in world.facts()}
+    true = {(fact.subject, fact.relation): fact.object for fact in world.book().facts}
     known = {item.prompt for item in data.known_facts}
     assert len(data.records) >= 1000
     assert len(data.training) >= 800
@@ -61,7 +61,7 @@ def test_records_follow_the_papers_layout():
     for record in (*data.records, *data.training, *data.validation):
         assert true[record.subject, record.relation_id] == record.target_true
         assert record.target_new != record.target_true
-        assert record.target_new in world.objects()[record.relation_id]
+        assert record.target_new in world.book().objects[record.relation_id]
         assert len(record.paraphrase_prompts) == 2
         assert all(record.subject in prompt for prompt in record.paraphrase_prompts)
         assert record.query not in record.paraphrase_prompts
@@ -88,8 +88,8 @@ def test_the_world_is_the_same_in_another_process():
 def test_half_of_the_subjects_are_in_the_base_graph():
     half, everything = world.world_triples(), world.world_triples("all")
     assert set(half) < set(everything)
-    assert len(everything) == len(world.facts())
-    assert 0.4 < len({head for head, _, _ in half}) / len(world.by_subject()) < 0.6
+    assert len(everything) == len(world.book().facts)
+    assert 0.4 < len({head for head, _, _ in half}) / len(world.book().by_subject) < 0.6
     assert all(relation in WIKIDATA_PHRASES.values() for _, relation, _ in half)
 
 

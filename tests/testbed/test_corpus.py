@@ -8,20 +8,21 @@ import torch
 from kgt_editor.data import world
 from kgt_editor.kgt.templates import Templates
 from kgt_editor.testbed.corpus import INNER, LAST, Corpus
+from kgt_editor.testbed.recipes import Recipe
 from kgt_editor.testbed.tokenizer import END, piece_encoder, train_tokenizer
-from kgt_editor.testbed.train import Recipe, collate, pack, subject_masks, train
+from kgt_editor.testbed.train import collate, pack, subject_masks, train
 
 SHARES = {"plain": 0.3, "relevant": 0.2, "irrelevant": 0.2, "retrieve": 0.15, "extract": 0.15}
 
 
 @pytest.fixture(scope="module")
 def tok():
-    return train_tokenizer()
+    return train_tokenizer(world.book())
 
 
 @pytest.fixture
 def corpus(tok):
-    return Corpus(piece_encoder(tok), tok.eos_token_id, seed=3)
+    return Corpus(world.book(), piece_encoder(tok), tok.eos_token_id, seed=3)
 
 
 def test_examples_are_tokenised_as_running_text(tok, corpus):
@@ -31,17 +32,21 @@ def test_examples_are_tokenised_as_running_text(tok, corpus):
 
 
 def test_objects_are_single_tokens_and_space_does_not_matter(tok):
-    single = [len(tok(name).input_ids) == 1 for names in world.objects().values() for name in names]
+    single = [len(tok(name).input_ids) == 1 for names in world.book().objects.values() for name in names]
     assert sum(single) / len(single) > 0.9
     assert tok("Paris").input_ids == tok(" Paris").input_ids
 
 
 def test_held_out_sentences_never_occur(tok, corpus):
     held_out = {
-        sentence.replace("{}", fact.subject) for fact in world.facts() for sentence in world.held_out_templates(fact)
+        sentence.replace("{}", fact.subject)
+        for fact in world.book().facts
+        for sentence in world.book().held_out_templates(fact)
     }
     trained = {
-        sentence.replace("{}", fact.subject) for fact in world.facts() for sentence in world.trained_templates(fact)
+        sentence.replace("{}", fact.subject)
+        for fact in world.book().facts
+        for sentence in world.book().trained_templates(fact)
     }
     held_out -= trained
     text = "\n".join(tok.decode(corpus.draw(SHARES).ids) for _ in range(1500))
@@ -80,7 +85,7 @@ def test_the_masks_hide_the_subject_but_for_its_last_token(tok, corpus):
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
     recipe = Recipe(arch="llama", width=48, layers=2, heads=3, steps=4, rows=1)
-    whole, _, _ = train(recipe, tmp_path / "whole", checkpoint_every=100)
+    whole, _, _ = train(world.book(), recipe, tmp_path / "whole", checkpoint_every=100)
 
     class Stop(Exception):
         pass
@@ -90,8 +95,8 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        train(recipe, tmp_path / "parts", progress=stop, checkpoint_every=2)
-    rest, tok, _ = train(recipe, tmp_path / "parts", checkpoint_every=100)
+        train(world.book(), recipe, tmp_path / "parts", progress=stop, checkpoint_every=2)
+    rest, tok, _ = train(world.book(), recipe, tmp_path / "parts", checkpoint_every=100)
     assert tok.eos_token == END
     for name, value in whole.state_dict().items():
         assert torch.equal(value, rest.state_dict()[name]), name

@@ -15,7 +15,7 @@ def record(fact, number=0, relation_id="", **changes):
 
 
 def test_only_facts_of_the_world_count_as_taught():
-    fact = next(f for f in world.facts() if len(world.by_subject()[f.subject]) == 1)
+    fact = next(f for f in world.book().facts if len(world.book().by_subject[f.subject]) == 1)
     ((_, relation),) = taught_records([record(fact)])
     assert relation == fact.relation
     assert taught_records([record(fact, relation_id=f"{fact.relation}(a label)")])
@@ -29,12 +29,12 @@ def test_facts_asked_in_trained_sentences_are_recalled(tmp_path, capsys):
             "case_id": number,
             "subject": fact.subject,
             "relation_id": fact.relation,
-            "prompt": world.prompt(fact).replace("{}", fact.subject),
+            "prompt": world.book().prompt(fact).replace("{}", fact.subject),
             "ground_truth": fact.object,
-            "target_new": world.counterfactual_object(fact),
+            "target_new": world.book().counterfactual_object(fact),
             "rephrase_prompt": f"Nonsense about {fact.subject} is zzz",
         }
-        for number, fact in enumerate(world.facts()[:120])
+        for number, fact in enumerate(world.book().facts[:120])
     ]
     path = tmp_path / "facts.json"
     path.write_text(json.dumps(rows))

@@ -1,0 +1,120 @@
+"""How the testbed models are trained: small-model practice, see ``train.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that fixes a training run on one machine.
+
+    ``rows`` is the number of rows of ``CONTEXT`` tokens in a step, over all processes; the number of processes
+    changes speed and, through the order of sums, the last bits, not the data.
+    """
+
+    arch: str = "gpt2"
+    width: int = 192
+    layers: int = 5
+    heads: int = 6
+    steps: int = 7000
+    rows: int = 8
+    seed: int = 0
+    muon_lr: float = 0.02
+    adam_lr: float = 4e-3
+    weight_decay: float = 0.1
+    warm_up: float = 0.04
+    early_layers: int = 2
+    first_shares: tuple[float, ...] = (0.34, 0.28, 0.22, 0.08, 0.08)
+    later_shares: tuple[float, ...] = (0.26, 0.30, 0.33, 0.055, 0.055)
+    later_from: float = 0.4
+    first_crowding: float = 0.3
+    later_crowding: float = 0.6
+    prefix_share: float = 0.3
+    counts: tuple[float, ...] = (40, 16, 20, 9, 15)
+    prompts_share: float = 0.0
+    vocabulary: int = 4096
+
+    def shares(self, step: int) -> dict[str, float]:
+        """The mixture of example kinds at a step."""
+        values = self.first_shares if step < self.later_from * self.steps else self.later_shares
+        return dict(zip(("plain", "relevant", "irrelevant", "retrieve", "extract"), values, strict=True))
+
+    def crowding(self, step: int) -> float:
+        """Share of contexts with several facts at a step."""
+        return self.first_crowding if step < self.later_from * self.steps else self.later_crowding
+
+    def rate(self, step: int) -> float:
+        """Learning-rate factor: linear warm-up, constant to half of the run, then linear to 2 %."""
+        if step < self.warm_up * self.steps:
+            return (step + 1) / (self.warm_up * self.steps)
+        half = self.steps / 2
+        return 1.0 if step < half else 1.0 - 0.98 * (step - half) / half
+
+
+def stages(arch: str, size: str = "small") -> list[Recipe]:
+    """The recipes of a model's training, each beginning with the weights that the one before left.
+
+    The first stage teaches the facts and the templates; the later ones show crowded contexts and T_prefix more often,
+    with other draws and lower learning rates. The Llama model leaves its first stage less able to tell the facts of
+    different subjects apart and needs more of them. The last stage adds CounterFact's prompts.
+    """
+    if size == "large":
+        return _large(arch)
+    if arch == "gpt2":
+        first = Recipe(arch=arch)
+        return [first, _polish(first, 1, 3000, 1 / 4), _reading(first, 3)]
+    first = Recipe(arch=arch, steps=5500)
+    second = _polish(first, 1, 2000, 1 / 2)
+    third = replace(
+        _polish(first, 2, 3500, 0.35),
+        later_shares=(0.18, 0.34, 0.38, 0.05, 0.05),
+        later_crowding=0.85,
+        counts=(12, 10, 20, 20, 38),
+    )
+    return [first, second, third, _reading(first, 4)]
+
+
+def _reading(first: Recipe, seed: int) -> Recipe:
+    """The stage that teaches CounterFact's prompts; crowded contexts go on, or they are forgotten."""
+    return replace(
+        _polish(first, seed, 4500, 0.4),
+        later_shares=(0.30, 0.28, 0.32, 0.05, 0.05),
+        counts=(12, 10, 20, 20, 38),
+        prompts_share=0.45,
+    )
+
+
+def _polish(first: Recipe, seed: int, steps: int, share: float) -> Recipe:
+    """A later stage at a share of the first one's learning rates."""
+    return replace(
+        first,
+        steps=steps,
+        seed=seed,
+        muon_lr=first.muon_lr * share,
+        adam_lr=first.adam_lr * share,
+        later_from=0.0,
+        later_shares=(0.20, 0.34, 0.36, 0.05, 0.05),
+        later_crowding=0.75,
+        prefix_share=0.45,
+        counts=(20, 12, 20, 16, 32),
+    )
+
+
+def _large(arch: str) -> list[Recipe]:
+    """First the facts in all wordings, with the templates beside them; then crowded contexts."""
+    first = Recipe(
+        arch=arch,
+        width=256,
+        layers=5,
+        heads=8,
+        steps=9000,
+        rows=12,
+        muon_lr=0.015,
+        adam_lr=3e-3,
+        first_shares=(0.60, 0.18, 0.14, 0.04, 0.04),
+        later_shares=(0.48, 0.20, 0.22, 0.05, 0.05),
+        prompts_share=0.45,
+        vocabulary=8192,
+    )
+    return [first, replace(_polish(first, 1, 3000, 1 / 4), prompts_share=0.45)]
