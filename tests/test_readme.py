@@ -28,5 +28,10 @@ def test_an_example_runs_and_prints_what_it_says(example: str, tmp_path: Path) -
             assert told[1] in done.stdout.splitlines()
 
 
+def test_its_tables_are_those_of_the_committed_results() -> None:
+    script = ROOT / "benchmarks" / "readme_figures.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
+
+
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 2

@@ -1,0 +1,149 @@
+"""Write the README's tables from the committed results, so that no figure in it is typed.
+
+    python benchmarks/readme_figures.py            # rewrites README.md
+    python benchmarks/readme_figures.py --check    # exit code 1 where it differs
+
+A block stands between ``<!-- figures: NAME ARGUMENTS -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+BLOCK = re.compile(r"(<!-- figures: ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+EDITORS = ("none", "kgt", "rome", "mend", "ke", "kn", "ft", "oppu", "icl", "icl:bm25")
+KINDS = {
+    "again": "the same query answered anew",
+    "reworded": "the same in other words",
+    "base": "the base graph says the opposite",
+    "several": "several relations of one entity",
+    "twice": "changed twice",
+    "other_user": "a fact of another user",
+    "undone": "taken back",
+    "restated": "said twice",
+}
+
+
+def _json(*parts: str) -> Any:
+    return json.loads(RESULTS.joinpath(*parts).read_text(encoding="utf-8"))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def runs(dataset: str, mode: str, model: str, size: str) -> str:
+    """A row an editor, from the committed run of one model, mode and size that has the most; others fill the gaps.
+
+    A sequential table has the latencies too: its editors ran in one run, those of a single one in several.
+    """
+    summaries = [
+        json.loads(path.read_text(encoding="utf-8"))["rows"] for path in RESULTS.glob("testbed/*/summary.json")
+    ]
+    found: dict[str, dict[str, Any]] = {}
+    for rows_of_run in sorted(summaries, key=lambda rows: (-len(rows), rows[0]["seeds"])):
+        for row in rows_of_run:
+            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == (dataset, mode, model, size):
+                found.setdefault(row["editor"], row)
+    timed = mode == "sequential"
+    head = ["editor", "efficacy score / accuracy", "paraphrase score / accuracy", "neighbourhood score"]
+    head += ["unedited recall", "seeds", *(["median edit", "preparation"] if timed else [])]
+    rows = []
+    for name in [name for name in EDITORS if name in found]:
+        row = found[name]
+        mean = {metric: _share(value and value["mean"]) for metric, value in row["metrics"].items()}
+        line = [name, *(f"{mean[f'{what}_score']} / {mean[f'{what}_accuracy']}" for what in ("efficacy", "paraphrase"))]
+        line += [mean["neighbourhood_score"], mean["unedited_recall"], str(len(row["seeds"]))]
+        rows.append(line + (_times(row) if timed else []))
+    return _table(head, rows)
+
+
+def _times(row: dict[str, Any]) -> list[str]:
+    latency, preparation = row["edit_seconds"], row["preparation_seconds"]
+    edit = f"{latency['p50'] * 1000:.0f} ms" if latency and row["editor"] != "none" else "-"
+    return [edit, f"{preparation:.0f} s" if preparation >= 1 else "-"]
+
+
+def conflicts(size: str) -> str:
+    """What holds after conflicting feedback, for every model and variant measured at ``size``."""
+    rows = []
+    for model in ("testbed-gpt2", "testbed-llama"):
+        variants = _json("conflicts", f"conflicts-{model}-{size}.json")["rows"]
+        for variant, label in (("default", "kgt"), ("paper", "kgt:paper")):
+            kinds = variants[variant]["kinds"] if variant in variants else {}
+            for kind, words in KINDS.items():
+                if kind in kinds:
+                    one = kinds[kind]
+                    shares = [_share(one[key]) for key in ("prompt", "paraphrase", "other_facts", "base_facts_lost")]
+                    changes = f"+{one['added_per_edit']:.2f} -{one['removed_per_edit']:.2f}"
+                    rows.append([f"`{label}`, {model}", words, *shares, changes])
+    head = ["", "conflict", "prompt", "paraphrases", "other facts", "base facts lost", "triples an edit"]
+    return _table(head, rows)
+
+
+def cost(name: str) -> str:
+    """The ratios of ``benchmarks/edit_cost.py``."""
+    report = _json("cost", f"{name}.json")
+    return _table(["ratio of medians", name], [[key, f"{value:.2f}"] for key, value in report["ratios"].items()])
+
+
+def recall() -> str:
+    """How many of the facts that each testbed was taught it recalls in CounterFact's words."""
+    rows = []
+    for path in sorted((RESULTS / "testbed").glob("recall-*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        shares = [_share(report["recall"][kind]["share"]) for kind in ("edit_prompts", "paraphrase_prompts")]
+        rows.append([report["model"], str(report["facts"]), *shares])
+    return _table(["model", "facts", "edit prompts", "paraphrase prompts"], rows)
+
+
+def report(model_free_name: str) -> str:
+    """A table of the committed report, as it stands there."""
+    text = (RESULTS / "testbed" / "report" / f"{model_free_name}.md").read_text(encoding="utf-8")
+    first = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return first[0] if first else ""
+
+
+RENDER: dict[str, Callable[..., str]] = {
+    "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "report": report
+}  # fmt: skip
+
+
+def fill(text: str) -> str:
+    """The text with every block made anew."""
+
+    def block(found: re.Match[str]) -> str:
+        name, *arguments = found[2].split()
+        return found[1] + RENDER[name](*arguments) + found[3]
+
+    return BLOCK.sub(block, text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check = parser.parse_args().check
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = fill(old)
+    if check:
+        return int(new != old)
+    path.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
