@@ -3,7 +3,8 @@
     python -m kgt_editor.testbed.recall --model testbed-gpt2 --data counterfact.json
 
 prints JSON: for the records of the file that state a fact of the world (``--taught all``: for all of them), the share
-whose true answer is the greedy one, on edit prompts and on paraphrase prompts, and the same for every relation.
+whose true answer is the greedy one, on edit prompts and on paraphrase prompts, among both on those that the models'
+training never showed with their subject (``held_out``), and for every relation.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from kgt_editor.data.counterfact import read_records
     from kgt_editor.lm.loading import load_model
     from kgt_editor.lm.scoring import score_targets
+    from kgt_editor.testbed.prompts import is_held_out
 
     records = read_records(args.data)
     taught = (
@@ -55,8 +57,10 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     relations = {record.case_id: relation for record, relation in taught}
     hits: dict[str, list[bool]] = defaultdict(list)
     by_relation: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for (kind, record, _), score in zip(asked, scores, strict=True):
+    for (kind, record, text), score in zip(asked, scores, strict=True):
         hits[kind].append(score.greedy)
+        if is_held_out(record.subject, text.replace(record.subject, "{}")):
+            hits["held_out"].append(score.greedy)
         by_relation[relations[record.case_id]][kind].append(score.greedy)
     return {
         "model": args.model,

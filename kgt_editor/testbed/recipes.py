@@ -78,10 +78,10 @@ def stages(arch: str, size: str = "small") -> list[Recipe]:
 def _reading(first: Recipe, seed: int) -> Recipe:
     """The stage that teaches CounterFact's prompts; crowded contexts go on, or they are forgotten."""
     return replace(
-        _polish(first, seed, 4500, 0.4),
-        later_shares=(0.30, 0.28, 0.32, 0.05, 0.05),
+        _polish(first, seed, 2800, 0.45),
+        later_shares=(0.36, 0.26, 0.30, 0.04, 0.04),
         counts=(12, 10, 20, 20, 38),
-        prompts_share=0.45,
+        prompts_share=0.55,
     )
 
 

@@ -1,4 +1,4 @@
-"""Training on a CounterFact file's prompts: its own pairs of subject and prompt never occur."""
+"""Training on a CounterFact file's prompts: a fixed third of the pairs never occurs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.testbed.books import counterfact_book
 from kgt_editor.testbed.corpus import Corpus
-from kgt_editor.testbed.prompts import Prompts, asked_texts, read_prompts
+from kgt_editor.testbed.prompts import Prompts, is_held_out, read_prompts
 from kgt_editor.testbed.tokenizer import piece_encoder, train_tokenizer
 
 SHARES = {"plain": 0.4, "relevant": 0.2, "irrelevant": 0.2, "retrieve": 0.1, "extract": 0.1}
@@ -41,16 +41,18 @@ def facts():
     return [fact for relation in ("P30", "P19") for fact in [f for f in single if f.relation == relation][:3]]
 
 
-def test_a_file_s_own_pairs_are_never_drawn(facts):
-    forms = ["Zig {} zag", "Zag {} zig", "Zog {} zug"]
-    records = [record(fact, n, forms[n % 3], "Quite, {} quite") for n, fact in enumerate(facts)]
-    prompts = Prompts(records)
+def test_a_held_out_pair_is_never_drawn(facts):
+    forms = [f"Zig {{}} zag {n}" for n in range(12)]
+    prompts = Prompts([record(fact, n, forms[n], forms[n + 6]) for n, fact in enumerate(facts)])
     assert prompts.relations == {"P30", "P19"}
-    chance = random.Random(0)
-    for fact, own in zip(facts, records, strict=True):
-        drawn = {prompts.draw(chance, fact.subject, fact.relation) for _ in range(60)} - {None}
-        assert drawn == set(forms) - {own.prompt}
-    assert {prompts.draw(chance, "Nobody Known", "P19") for _ in range(60)} == {*forms, "Quite, {} quite"}
+    chance, kept = random.Random(0), 0
+    for fact in facts:
+        own = {form for n, form in enumerate(forms) if facts[n % 6].relation == fact.relation}
+        held_out = {form for form in own if is_held_out(fact.subject, form)}
+        drawn = {prompts.draw(chance, fact.subject, fact.relation) for _ in range(200)} - {None}
+        assert drawn == own - held_out
+        kept += len(held_out)
+    assert 4 <= kept <= 20  # a third of 36
     assert prompts.draw(chance, facts[0].subject, "P31") is None
 
 
@@ -58,14 +60,18 @@ def test_a_sentence_with_two_answers_is_not_drawn(facts):
     # "Both {}" asks for either relation: a subject that has both would have two answers to it.
     records = [record(facts[0], 0, "Both {}"), record(facts[3], 1, "Both {}"), record(facts[4], 2, "Only {}")]
     prompts, chance = Prompts(records), random.Random(0)
-    assert {prompts.draw(chance, "Nobody", "P19", ["P30"]) for _ in range(30)} == {"Only {}", None} - {None}
-    assert prompts.draw(chance, "Nobody", "P30", ["P19"]) is None
+    name = next(name for name in ("Ada", "Bo", "Cy", "Di", "Ed") if not is_held_out(name, "Only {}"))
+    assert {prompts.draw(chance, name, "P19", ["P30"]) for _ in range(60)} - {None} == {"Only {}"}
+    assert prompts.draw(chance, name, "P30", ["P19"]) is None
 
 
-def test_the_training_text_has_the_file_s_forms_but_not_its_pairs(facts):
+def test_the_training_text_has_the_file_s_forms_but_no_held_out_pair():
     book = world.book()
-    records = [record(fact, n, "Zig {} zag") for n, fact in enumerate(book.facts[::2])]
-    asked = {text for one in records for text in asked_texts(one)}
+    forms = ["Zig {} zag", "Zag {} zig", "Zog {} zug"]
+    records = [record(fact, n, forms[n % 3]) for n, fact in enumerate(book.facts)]
+    held_out = {
+        form.replace("{}", fact.subject) for fact in book.facts for form in forms if is_held_out(fact.subject, form)
+    }
     tok = train_tokenizer(book)
     corpus = Corpus(book, piece_encoder(tok), tok.eos_token_id, seed=3, prompts=Prompts(records))
     corpus.prompts_share = 0.5
@@ -75,8 +81,8 @@ def test_the_training_text_has_the_file_s_forms_but_not_its_pairs(facts):
         texts.append(tok.decode(example.ids))
         assert tok(texts[-1]).input_ids == example.ids
     text = "\n".join(texts)
-    assert text.count("Zig ") > 40
-    assert not any(sentence in text for sentence in asked)
+    assert sum(text.count(form.split(" ")[0]) for form in forms) > 100
+    assert not any(sentence in text for sentence in held_out)
 
 
 def test_a_large_book_has_one_object_for_a_subject_and_relation(facts):

@@ -43,6 +43,7 @@ def test_facts_asked_in_trained_sentences_are_recalled(tmp_path, capsys):
     assert report["facts"] == 120
     assert report["recall"]["edit_prompts"]["share"] > 0.95
     assert report["recall"]["paraphrase_prompts"]["share"] < 0.9
+    assert 10 < report["recall"]["held_out"]["prompts"] < 150  # about a third of 240
     parts = report["relations"].values()
     assert sum(part["edit_prompts"]["prompts"] for part in parts) == report["facts"]
 
