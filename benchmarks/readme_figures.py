@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 BLOCK = re.compile(r"(<!-- figures: ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 EDITORS = ("none", "kgt", "rome", "mend", "ke", "kn", "ft", "oppu", "icl", "icl:bm25")
+RECALLED = ("edit_prompts", "paraphrase_prompts", "held_out")
 KINDS = {
     "again": "the same query answered anew",
     "reworded": "the same in other words",
@@ -105,9 +106,9 @@ def recall() -> str:
     rows = []
     for path in sorted((RESULTS / "testbed").glob("recall-*.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
-        shares = [_share(report["recall"][kind]["share"]) for kind in ("edit_prompts", "paraphrase_prompts")]
+        shares = [_share(report["recall"][kind]["share"]) for kind in RECALLED]
         rows.append([report["model"], str(report["facts"]), *shares])
-    return _table(["model", "facts", "edit prompts", "paraphrase prompts"], rows)
+    return _table(["model", "facts", "edit prompts", "paraphrase prompts", "held-out pairs"], rows)
 
 
 def report(model_free_name: str) -> str:
