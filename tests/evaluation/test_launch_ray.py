@@ -1,0 +1,175 @@
+"""Tasks on a real cluster of two node processes of this machine; slow, and only where Ray is installed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kgt_editor.errors import UsageError
+from kgt_editor.evaluation.launch import TRIES, Ended, Needs, Task
+from kgt_editor.evaluation.launch_ray import RayLauncher
+
+pytestmark = pytest.mark.slow
+STORE = 100 * 2**20  # bytes of a node's object store
+
+
+class Watched:
+    """Keeps who died; ``on_death`` is called at each."""
+
+    def __init__(self, on_death=lambda: None):
+        self.deaths, self.on_death = [], on_death
+
+    def started(self, name):
+        pass
+
+    def died(self, name, reason):
+        self.deaths.append((name, reason))
+        self.on_death()
+
+
+def wait_for(look, seconds=60):
+    """What ``look`` gives as soon as it gives something."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    return importlib.import_module("fake_tasks")
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def cluster(monkeypatch, fake):
+    """A head with two CPUs and a function that adds a node."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on the loopback address
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": STORE}
+    )
+    yield made
+    made.shutdown()
+
+
+def test_every_task_ends_once_whatever_befalls_it(cluster, fake, journal, tmp_path):
+    works = {
+        "good": fake.Noted("good", journal),
+        "bad": fake.Raises("bad", journal),
+        "unlucky": fake.Dies("unlucky", journal),
+        "doomed": fake.Dies("doomed", journal, times=99),
+        "stuck": fake.Unpicklable("stuck", journal),
+    }
+    tasks = [Task(name, work, log=tmp_path / f"{name}.log") for name, work in works.items()]
+    watch = Watched()
+    ended = {end.name: end for end in RayLauncher(cluster.address).run(tasks, watch)}
+    assert ended["good"] == Ended("good", "GOOD", None, 1)
+    assert ended["bad"] == Ended("bad", None, "RuntimeError: a defect over two lines", 1)
+    assert ended["unlucky"] == Ended("unlucky", "UNLUCKY", None, 2)
+    assert ended["doomed"] == Ended("doomed", None, f"its worker died or its node was lost ({TRIES} tries)", TRIES)
+    assert ended["stuck"].failure == "stuck cannot be sent to another process: TypeError: cannot pickle 'Unpicklable'"
+    assert len(ended) == len(works)
+    assert (tmp_path / "good.log").read_text() == "this is good\n"
+    assert "Traceback" in (tmp_path / "bad.log").read_text()
+
+
+def test_what_no_node_has_is_said_at_once(cluster, fake, journal):
+    needs = Needs(threads=1, gpus=3, memory_bytes=2**50)
+    with pytest.raises(UsageError, match=r"what greedy needs: 1 CPUs, 3 GPUs, 1048576\.0 GiB of memory"):
+        list(RayLauncher(cluster.address).run([Task("greedy", fake.Noted("greedy", journal), needs)], Watched()))
+    assert not journal.exists()
+
+
+def test_tasks_of_a_node_that_is_killed_run_on_the_one_that_is_left(cluster, fake, journal, tmp_path):
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    (raylet,) = (info.process.pid for info in node.all_processes["raylet"])
+    gate, names = tmp_path / "gate", ["one", "two", "three", "four"]
+
+    def started():
+        """Task and raylet of each start, as soon as both nodes are at work."""
+        lines = journal.read_text().splitlines() if journal.exists() else []
+        found = [tuple(line.split()) for line in lines]
+        return found if len({parent for _, parent in found}) == 2 else None
+
+    def kill_it():
+        try:
+            caught.extend(name for name, parent in wait_for(started) if parent == str(raylet))
+            os.kill(raylet, signal.SIGKILL)
+        except BaseException:
+            gate.touch()
+            raise
+
+    caught, watch = [], Watched(on_death=gate.touch)
+    killer = threading.Thread(target=kill_it)
+    killer.start()
+    ended = list(
+        RayLauncher(cluster.address).run([Task(name, fake.Held(name, journal, gate)) for name in names], watch)
+    )
+    killer.join()
+    assert sorted((end.name, end.value, end.failure) for end in ended) == sorted((name, name, None) for name in names)
+    assert len(caught) == 1
+    assert watch.deaths
+    assert {name for name, _ in watch.deaths} == set(caught)
+    assert {end.name: end.tries for end in ended} == {name: 2 if name in caught else 1 for name in names}
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from fake_tasks import Held
+from kgt_editor.evaluation.launch import Task
+from kgt_editor.evaluation.launch_ray import RayLauncher
+
+class Watch:
+    def started(self, name): pass
+    def died(self, name, reason): pass
+
+if __name__ == "__main__":
+    list(RayLauncher().run([Task("long", Held("long", Path({journal!r})))], Watch()))
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_cluster_of_its_own_listens_on_the_loopback_address_alone_and_ends_with_the_run(
+    fake, journal, tmp_path, monkeypatch, end
+):
+    pytest.importorskip("ray")
+    psutil = pytest.importorskip("psutil")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    script = tmp_path / "launch.py"
+    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent), journal=str(journal)))
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(journal.exists)
+        family = [psutil.Process(parent.pid), *psutil.Process(parent.pid).children(recursive=True)]
+        names = " ".join(" ".join(process.cmdline()) for process in family)
+        assert "raylet" in names
+        assert "dashboard.py" not in names
+        open_ = [c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert open_
+        assert {address.removeprefix("::ffff:") for address in open_} == {"127.0.0.1"}
+    finally:
+        parent.send_signal(end)
+        parent.wait()
+    _, left = psutil.wait_procs(family, timeout=60)
+    assert left == []
