@@ -45,9 +45,7 @@ def worker(
             if bar.disable and done % 100 == 0:
                 sys.stderr.write(f"step {done}/{total} loss {loss:.3f}\n")
 
-        model, tokenizer, seconds = train(
-            recipe, out, rank, processes, show, start_from=start_from, prompts=sentences
-        )
+        model, tokenizer, seconds = train(recipe, out, rank, processes, show, start_from=start_from, prompts=sentences)
     if processes > 1:
         dist.destroy_process_group()
     if rank == 0:
