@@ -31,7 +31,7 @@ from kgt_editor.editors.memory import MEMORY, Told, read_told, write_told
 from kgt_editor.editors.oppu_model import PersonalLM, adapted_layers
 from kgt_editor.editors.request import EditRequest, pad_right
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
-from kgt_editor.lm.layers import device_of, frozen, is_quantised
+from kgt_editor.lm.layers import check_in_one_place, device_of, frozen, is_quantised
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import continuation_ids_batch, join
@@ -106,6 +106,7 @@ class OPPUEditor(Editor):
         if hasattr(model, "peft_config"):
             return False, "it has an adapter already; merge or unload that first"
         try:
+            check_in_one_place(model)
             adapted_layers(model, self.hparams)
         except UnsupportedModelError as error:
             return False, str(error)

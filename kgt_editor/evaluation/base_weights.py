@@ -56,8 +56,10 @@ class BaseWeights:
 
 
 def _tensors(model: Any) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+    """Those that are there: what accelerate has offloaded is brought in for a pass and cannot be written between."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.device.type != "meta":
+            yield name, value
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:

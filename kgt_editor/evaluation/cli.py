@@ -14,6 +14,7 @@ from rich.text import Text
 
 from kgt_editor.commands import INTERRUPTED
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.evaluation.launch_cli import add_options, check_options, positive, workers_of
 from kgt_editor.lm.loading import model_source
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data", type=Path, metavar="FILE", help="file of a data set that is read from one")
     add("--known-only", action="store_true", help="only facts that the model answers rightly before any edit")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--size", type=_positive, metavar="N", help=f"edits a seed (default: {DEFAULT_SIZE})")
+    size.add_argument("--size", type=positive, metavar="N", help=f"edits a seed (default: {DEFAULT_SIZE})")
     size.add_argument(
         "--sizes", type=_sizes, metavar="N,N,...", help="edit once, to the largest, and evaluate after each of them"
     )
-    add("--seeds", type=_positive, default=1, metavar="N", help="how many: seeds 0 to N-1 (default: %(default)s)")
+    add("--seeds", type=positive, default=1, metavar="N", help="how many: seeds 0 to N-1 (default: %(default)s)")
     add("--mode", choices=("sequential", "single"), default="sequential", help="default: %(default)s")
     add(
         "--normalise",
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--graph", metavar="world|none|FILE", help="base graph of kgt (default: what its hyperparameters say)")
     add("--easyedit-hparams", type=Path, metavar="DIR", help="EasyEdit's YAMLs (default: ours, then its clone's)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--device-map", metavar="auto", help="spread a model over all GPUs, and main memory, by accelerate")
     add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
     add(
@@ -70,30 +72,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--checkpoint-every",
-        type=_positive,
+        type=positive,
         default=50,
         metavar="N",
         help="edits after which the state is saved; a killed run loses no more (default: %(default)s)",
     )
     add("--no-report", action="store_true", help="leave out tables, figures and report.html")
-    add("--limit", type=_positive, metavar="N", help="smoke run: only the first N records")
+    add("--limit", type=positive, metavar="N", help="smoke run: only the first N records")
+    add_options(parser)
     add("--list", action="store_true", help="list editors, models and data sets")
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
-    return value
-
-
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part.strip()) for part in text.split(","))
+    return tuple(positive(part.strip()) for part in text.split(","))
 
 
 def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
@@ -138,6 +131,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         hparams_dir=options.hparams or hparams_dir,
         overrides=overrides,
         device=options.device,
+        device_map=options.device_map,
         dtype=options.dtype,
         limit=options.limit,
         known_only=options.known_only,
@@ -179,12 +173,15 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
     from kgt_editor.evaluation.console import Display
     from kgt_editor.evaluation.run import Manner, check_request, run
 
+    config = build_config(options, hparams_dir)
+    check_options(options)
     with download_bar(stderr) as progress:
-        request = check_request(build_config(options, hparams_dir), options.out, progress)
+        request = check_request(config, options.out, progress, here=options.launcher != "ray")
     if not stderr.is_terminal or Path(model_source(options.model)).is_dir():
         logging.disable_progress_bar()  # only a download is worth a bar of its own
     manner = Manner(options.overwrite, options.checkpoint_every, options.debug)
-    outcome = run(request, ["compare.py", *arguments], Display(stderr), manner)
+    with workers_of(options) as workers:
+        outcome = run(request, ["compare.py", *arguments], Display(stderr), manner, workers)
     code = _show(outcome, stderr)
     if outcome.rows and not (options.no_report or outcome.interrupted):
         _report(outcome, stderr, options.debug)

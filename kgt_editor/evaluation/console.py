@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich import box
@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from kgt_editor.evaluation.board import Board
 
 PLAIN_WIDTH = 160  # of what is printed where stdout is no terminal
 
@@ -54,6 +56,10 @@ class Display:
                 bars.update(task, description=f"{title}: {what}", completed=done, total=total)
 
             yield advance
+
+    def board(self, total: int) -> AbstractContextManager[Board]:
+        """Shows ``total`` cells of which several run at a time."""
+        return Board.shown(self.console, total, self._line)
 
     def finished(self, cell: Mapping[str, Any]) -> None:
         """Says that a cell is complete; ``cell`` is its last line of ``cells.jsonl``."""

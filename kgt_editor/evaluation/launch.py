@@ -10,13 +10,16 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from kgt_editor.errors import KgtError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 TRIES = 3  # of a task whose worker dies
@@ -24,6 +27,7 @@ TRIES = 3  # of a task whose worker dies
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Advance = Callable[[str, int, int], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,26 +51,34 @@ class Task(Generic[T]):
 
     Attributes:
         name: what it is called where a person reads it, and what its end is known by.
-        work: called in the worker with a function for progress, ``(stage, done, total)``; it is pickled, and so is
-            what it returns.
+        work: called in the worker with a function for progress, ``(stage, done, total)``, and one for a line that a
+            person should read; it is pickled, and so is what it returns.
         needs: what it takes of a machine.
         log: where everything goes that is printed meanwhile, on a launcher that shares the file system; None leaves
             it where the worker's output goes.
     """
 
     name: str
-    work: Callable[[Advance], T]
+    work: Callable[[Advance, Note], T]
     needs: Needs = field(default_factory=Needs)
     log: Path | None = None
 
 
 @dataclass(frozen=True)
 class Ended(Generic[T]):
-    """How a task ended: with ``value``, or with the one line of ``failure``; ``tries`` counts its workers."""
+    """How a task ended.
+
+    Attributes:
+        value: what its work returned; None where it failed.
+        failure: why it failed, in one line; None where it did not.
+        kind: the class of what it raised; None where it raised nothing.
+        tries: its workers.
+    """
 
     name: str
     value: T | None
     failure: str | None
+    kind: str | None
     tries: int
 
 
@@ -79,14 +91,27 @@ class Watch(Protocol):
     def advanced(self, name: str, stage: str, done: int, total: int) -> None:
         """It gets on; a launcher on other machines may leave this out."""
 
+    def noted(self, name: str, text: str) -> None:
+        """It has something to say; a launcher on other machines may leave this out."""
+
     def died(self, name: str, reason: str) -> None:
         """Its worker died, and it will be tried again."""
 
 
 class Launcher(Protocol):
-    """Runs tasks, several at a time."""
+    """Runs tasks, several at a time; entered (``with``) before, and left when no more are to be run.
 
-    def run(self, tasks: Sequence[Task[T]], watch: Watch) -> Iterator[Ended[T]]:
+    Attributes:
+        has_gpus: whether a worker can have one; known once it is entered.
+    """
+
+    has_gpus: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, tasks: Sequence[Task[T]], watch: Watch) -> Generator[Ended[T], None, None]:
         """Gives each task's end as it comes, in no order.
 
         A task that raises has failed. One whose worker dies (killed for its memory, its machine lost) is tried again,
@@ -111,15 +136,17 @@ def pack(task: Task[Any]) -> bytes:
         raise KgtError(f"{task.name} cannot be sent to another process: {one_line(error)}") from None
 
 
-def attempt(payload: bytes, advance: Advance) -> tuple[Literal["done", "failed"], Any]:
-    """In the worker: the task's value, or why it failed in one line (the traceback goes to stderr)."""
+def attempt(payload: bytes, advance: Advance, note: Note) -> Ended[Any]:
+    """In the worker: do it; the traceback of what it raises goes to stderr."""
+    name = "a task"
     try:
         task = pickle.loads(payload)
+        name = task.name
         with _threads(task.needs.threads):
-            return "done", task.work(advance)
+            return Ended(name, task.work(advance, note), None, None, 1)
     except Exception as error:
         traceback.print_exc()
-        return "failed", one_line(error)
+        return Ended(name, None, one_line(error), type(error).__name__, 1)
 
 
 @contextmanager
@@ -143,9 +170,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def given_up(reason: str, tries: int) -> str:
-    """Why a task has failed whose workers died, the last one for ``reason``."""
-    return f"{reason} ({tries} tries)"
+def given_up(name: str, reason: str, tries: int) -> Ended[Any]:
+    """The end of a task whose workers died, the last one for ``reason``."""
+    return Ended(name, None, f"{reason} ({tries} tries)", None, tries)
 
 
 def cpus() -> int:

@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,16 @@ class LocalLauncher:
                 f"use --jobs {len(gpus)} or fewer, or --device cpu"
             )
         share = len(gpus) // jobs
+        self.has_gpus = bool(gpus)
         self._places = [tuple(gpus[place * share : (place + 1) * share]) for place in range(jobs)]
 
-    def run(self, tasks: Sequence[Task[T]], watch: Watch) -> Iterator[Ended[T]]:
+    def __enter__(self) -> LocalLauncher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, tasks: Sequence[Task[T]], watch: Watch) -> Generator[Ended[T], None, None]:
         waiting = deque((task, 1) for task in tasks)
         again: deque[tuple[Task[T], int]] = deque()
         free = list(reversed(self._places))
@@ -56,7 +63,7 @@ class LocalLauncher:
                     try:
                         worker = _Worker.start(task, number, free[-1])
                     except KgtError as error:
-                        yield Ended(task.name, None, str(error), number)
+                        yield Ended(task.name, None, str(error), None, number)
                         continue
                     running[worker.pipe] = worker
                     free.pop()
@@ -71,6 +78,9 @@ class LocalLauncher:
                     if kind == "advance":
                         watch.advanced(worker.task.name, *values)
                         continue
+                    if kind == "note":
+                        watch.noted(worker.task.name, *values)
+                        continue
                     del running[pipe]
                     worker.finish(_PATIENCE)
                     free.append(worker.gpus)
@@ -79,10 +89,9 @@ class LocalLauncher:
                         again.append((worker.task, worker.number + 1))
                         watch.died(worker.task.name, reason)
                     elif kind == "died":
-                        yield Ended(worker.task.name, None, given_up(reason, worker.number), worker.number)
+                        yield given_up(worker.task.name, reason, worker.number)
                     else:
-                        value, failure = (values[0], None) if kind == "done" else (None, values[0])
-                        yield Ended(worker.task.name, value, failure, worker.number)
+                        yield replace(values[0], name=worker.task.name, tries=worker.number)
         finally:
             for worker in running.values():
                 worker.finish(0)
@@ -154,7 +163,8 @@ def _work(payload: bytes, log: Path | None, pipe: Connection) -> None:
         with log.open("a", encoding="utf-8") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-    pipe.send(attempt(payload, lambda *stage: pipe.send(("advance", *stage))))
+    ended = attempt(payload, lambda *stage: pipe.send(("advance", *stage)), lambda text: pipe.send(("note", text)))
+    pipe.send(("ended", ended))
 
 
 def _end_with_parent() -> None:

@@ -12,8 +12,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError
@@ -44,82 +45,101 @@ class RayLauncher:
     def __init__(self, address: str | None = None) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
 
-    def run(self, tasks: Sequence[Task[T]], watch: Watch) -> Iterator[Ended[T]]:
-        with self._connected() as ray:
-            remote = ray.remote(max_calls=1, max_retries=0)(_work)
-            running: dict[Any, tuple[Task[T], int]] = {}
-            looked_for: set[Needs] = set()
+    def __enter__(self) -> RayLauncher:
+        local = self._address == "local"
+        for name, value in (_QUIET | _LOOPBACK if local else _QUIET).items():
+            os.environ.setdefault(name, value)
+        try:
+            self._ray = importlib.import_module("ray")
+        except ImportError:
+            raise UsageError("--launcher ray needs Ray: pip install 'kgt_editor[ray]'") from None
+        before = signal.getsignal(signal.SIGTERM)
+        own: dict[str, Any] = {"include_dashboard": False} if local else {}
+        try:
+            self._ray.init(self._address, log_to_driver=False, logging_level="ERROR", **own)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise UsageError(f"no Ray cluster at {self._address}: {one_line(error)}") from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray has put its own there
+        self.has_gpus = self._fits(Needs(0, 1))
+        return self
 
-            def submit(task: Task[T], number: int) -> None:
-                needs = task.needs
-                memory = {"memory": needs.memory_bytes} if needs.memory_bytes else {}
-                asked = remote.options(name=task.name, num_cpus=needs.threads, num_gpus=needs.gpus, **memory)
-                running[asked.remote(pack(task))] = task, number
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()  # the workers of this run end with it, and a cluster of its own too
 
-            for task in tasks:
-                if task.needs not in looked_for and not _fits(ray, task.needs):
-                    raise UsageError(f"no node of the Ray cluster has what {task.name} needs: {_in_words(task.needs)}")
-                looked_for.add(task.needs)
+    def run(self, tasks: Sequence[Task[T]], watch: Watch) -> Generator[Ended[T], None, None]:
+        ray = self._ray
+        remote = ray.remote(max_calls=1, max_retries=0)(_work)
+        running: dict[Any, tuple[Task[T], int]] = {}
+
+        def submit(task: Task[T], number: int) -> None:
+            needs = task.needs
+            memory = {"memory": needs.memory_bytes} if needs.memory_bytes else {}
+            asked = remote.options(name=task.name, num_cpus=needs.threads, num_gpus=needs.gpus, **memory)
+            running[asked.remote(pack(task))] = task, number
+
+        for task in tasks:
+            if not self._fits(task.needs):
+                raise UsageError(f"no node of the Ray cluster has what {task.name} needs: {_in_words(task.needs)}")
+        try:
             for task in tasks:
                 try:
                     submit(task, 1)
                 except KgtError as error:
-                    yield Ended(task.name, None, str(error), 1)
+                    yield Ended(task.name, None, str(error), None, 1)
                 else:
                     watch.started(task.name)
             while running:
                 done, _ = ray.wait(list(running), timeout=_LOOK_AFTER)
                 for reference in done:
                     task, number = running.pop(reference)
-                    kind, value = _outcome(ray, reference, task)
-                    if kind == "done":
-                        yield Ended(task.name, value, None, number)
-                    elif kind == "failed":
-                        yield Ended(task.name, None, value, number)
+                    ended = self._end(reference, task)
+                    if isinstance(ended, Ended):
+                        yield replace(ended, name=task.name, tries=number)
                     elif number < TRIES:
-                        watch.died(task.name, value)
+                        watch.died(task.name, ended)
                         submit(task, number + 1)
                     else:
-                        yield Ended(task.name, None, given_up(value, number), number)
-                if not done:
-                    for reference, (task, number) in list(running.items()):
-                        if not _fits(ray, task.needs):  # it would wait for ever
-                            del running[reference]
-                            ray.cancel(reference, force=True)
-                            needed = f"no node that is left has what it needs: {_in_words(task.needs)}"
-                            yield Ended(task.name, None, needed, number)
-
-    @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        local = self._address == "local"
-        for name, value in (_QUIET | _LOOPBACK if local else _QUIET).items():
-            os.environ.setdefault(name, value)
-        try:
-            ray = importlib.import_module("ray")
-        except ImportError:
-            raise UsageError("--launcher ray needs Ray: pip install 'kgt_editor[ray]'") from None
-        before = signal.getsignal(signal.SIGTERM)
-        own: dict[str, Any] = {"include_dashboard": False} if local else {}
-        try:
-            ray.init(self._address, log_to_driver=False, logging_level="ERROR", **own)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise UsageError(f"no Ray cluster at {self._address}: {one_line(error)}") from None
-        try:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray has put its own there
-            yield ray
+                        yield given_up(task.name, ended, number)
+                lost = [] if done else [one for one, (task, _) in running.items() if not self._fits(task.needs)]
+                for reference in lost:  # it would wait for ever
+                    task, number = running.pop(reference)
+                    ray.cancel(reference, force=True)
+                    reason = f"no node that is left has what it needs: {_in_words(task.needs)}"
+                    yield Ended(task.name, None, reason, None, number)
         finally:
-            ray.shutdown()  # the workers of this run end with it, and a cluster of its own too
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+    def _end(self, reference: Any, task: Task[T]) -> Ended[T] | str:
+        """How the task ended, or why its worker died."""
+        try:
+            ended, printed = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:  # around the attempt: its value cannot be pickled
+            return Ended(task.name, None, one_line(error.cause), type(error.cause).__name__, 1)
+        except self._ray.exceptions.RayError as error:
+            name = type(error).__name__
+            return _DEATHS.get(name, f"Ray lost it ({name})")
+        if task.log is not None and printed:
+            with task.log.open("ab") as file:
+                file.write(printed)
+        assert isinstance(ended, Ended)
+        return ended
+
+    def _fits(self, needs: Needs) -> bool:
+        wanted = {"CPU": needs.threads, "GPU": needs.gpus, "memory": needs.memory_bytes}
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return any(all(node.get(name, 0) >= count for name, count in wanted.items()) for node in nodes)
 
 
-def _work(payload: bytes) -> tuple[str, Any, bytes]:
-    """In the worker: how the attempt ended, and what was printed."""
+def _work(payload: bytes) -> tuple[Ended[Any], bytes]:
+    """In the worker: how the task ended, and what was printed meanwhile."""
     with tempfile.TemporaryFile() as printed, _output_to(printed.fileno()):
-        kind, value = attempt(payload, lambda stage, done, total: None)
+        ended = attempt(payload, lambda stage, done, total: None, lambda text: None)
         sys.stdout.flush()
         sys.stderr.flush()
         printed.seek(0)
-        return kind, value, printed.read()
+        return ended, printed.read()
 
 
 @contextmanager
@@ -133,27 +153,6 @@ def _output_to(target: int) -> Iterator[None]:
         for number, copy in kept:
             os.dup2(copy, number)
             os.close(copy)
-
-
-def _outcome(ray: Any, reference: Any, task: Task[Any]) -> tuple[str, Any]:
-    """``done`` and the value, ``failed`` and the reason, or ``died`` and the reason."""
-    try:
-        kind, value, printed = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:  # in what stands around the attempt: its value cannot be pickled
-        return "failed", one_line(error.cause)
-    except ray.exceptions.RayError as error:
-        name = type(error).__name__
-        return "died", _DEATHS.get(name, f"Ray lost it ({name})")
-    if task.log is not None and printed:
-        with task.log.open("ab") as file:
-            file.write(printed)
-    return kind, value
-
-
-def _fits(ray: Any, needs: Needs) -> bool:
-    wanted = {"CPU": needs.threads, "GPU": needs.gpus, "memory": needs.memory_bytes}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return any(all(node.get(name, 0) >= count for name, count in wanted.items()) for node in nodes)
 
 
 def _in_words(needs: Needs) -> str:

@@ -13,17 +13,17 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from kgt_editor.data import base as data_base
 from kgt_editor.data.base import DataSet
 from kgt_editor.editors.base import Editor, create_editor, get_editor_class, names
-from kgt_editor.errors import UnsupportedModelError, UsageError
+from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.known import KnownRecords
+from kgt_editor.evaluation.launch import Task
 from kgt_editor.evaluation.lines import DiskError
-from kgt_editor.evaluation.metrics import scorer
-from kgt_editor.evaluation.results import SCHEMA_VERSION, check_writable, environment, now
+from kgt_editor.evaluation.look import Look, TakeALook, bench_of, look
+from kgt_editor.evaluation.results import SCHEMA_VERSION, check_writable, now
 from kgt_editor.evaluation.run_folder import MANIFEST, RunFolder
-from kgt_editor.evaluation.runner import MAX_KNOWN_FACTS, Outcome, gather, in_turn, missing, summarise, tasks
+from kgt_editor.evaluation.runner import Outcome, gather, in_turn, missing, summarise, tasks
 from kgt_editor.evaluation.task import Bench
-from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.loading import check_model, resolve_device
+from kgt_editor.evaluation.workers import Workers
+from kgt_editor.lm.loading import check_model, check_placement
 
 Overwrite = Literal["never", "only-missing", "always"]
 
@@ -44,6 +44,7 @@ class RunConfig(BaseModel):
     hparams_dir: Path
     overrides: dict[str, dict[str, str]] = {}
     device: str = "auto"
+    device_map: str | None = None
     dtype: str = "float32"
     limit: int | None = None
     known_only: bool = False
@@ -87,13 +88,16 @@ def row_names(editors: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(["none", *wanted]))
 
 
-def check_request(config: RunConfig, out: Path, progress: Callable[[int, int | None], None] | None = None) -> Request:
+def check_request(
+    config: RunConfig, out: Path, progress: Callable[[int, int | None], None] | None = None, here: bool = True
+) -> Request:
     """Look at everything in a request that can be wrong, cheapest first, before anything heavy starts.
 
     Args:
         config: what was asked.
         out: where results go.
         progress: told the bytes of a data set's download.
+        here: whether the cells run on this machine, so that it must have the device.
 
     Raises:
         UsageError: unknown editor, model, data set, device, hyperparameter; a broken file; a size above the pool; a
@@ -102,7 +106,8 @@ def check_request(config: RunConfig, out: Path, progress: Callable[[int, int | N
     rows = row_names(config.editors)
     for name in rows:
         get_editor_class(name)
-    resolve_device(config.device)
+    if here:
+        check_placement(config.device, config.device_map)
     data = data_base.load(config.dataset, config.data, progress)
     if data.histories and not data.records:
         raise UsageError(f"data set '{config.dataset}' holds users' histories, no edits to compare")
@@ -160,8 +165,21 @@ class Manner:
     debug: bool = False
 
 
-def run(request: Request, command: Sequence[str], display: Display, manner: Manner | None = None) -> Outcome:
+def run(
+    request: Request,
+    command: Sequence[str],
+    display: Display,
+    manner: Manner | None = None,
+    workers: Workers | None = None,
+) -> Outcome:
     """Run every cell that is missing and write the results folder; a failing cell does not stop the others.
+
+    Args:
+        request: see :func:`check_request`.
+        command: as it was given.
+        display: shows how it goes.
+        manner: how it is gone about.
+        workers: who runs the cells; this process does without any.
 
     Raises:
         UsageError: the model cannot be loaded or an editor does not support it (nothing has been prepared then); the
@@ -171,7 +189,7 @@ def run(request: Request, command: Sequence[str], display: Display, manner: Mann
     manner = manner or Manner()
     resolved, path = resolved_config(request), request.folder
     # Nothing is left behind of a request that turns out to be impossible, and no model loaded for one that is done.
-    ready = None if (path / MANIFEST).is_file() else _ready(request, display)
+    ready = None if (path / MANIFEST).is_file() else _ready(request, display, workers)
     with RunFolder.opened(path, resolved, display.note, anew=manner.overwrite == "always") as folder:
         told = folder.manifest()
         for cell in folder.unfinished():
@@ -182,15 +200,20 @@ def run(request: Request, command: Sequence[str], display: Display, manner: Mann
             if not outcome.missing:
                 folder.write(MANIFEST, {"ended": now(), **told, "status": "complete"})
             return outcome
-        _check_machine(told, resolve_device(request.config.device), display)
-        request, bench, known = ready or _ready(request, display)
-        manifest = _manifest(request, resolved, command, bench, known, told)
+        request, bench, look = ready or _ready(request, display, workers)
+        known = look.known
+        _check_machine(told, look.environment, display)
+        manifest = _manifest(request, resolved, command, look, told)
         folder.write(MANIFEST, {**manifest, "status": "running"})
         failed: list[dict[str, Any]] = []
         interrupted = False
         try:
             todo = tasks(request, folder, resolved, manner.checkpoint_every)
-            failed = in_turn(todo, folder, bench, display, manner.debug)
+            if workers is not None:
+                failed = workers.cells(todo, folder, display)
+            else:
+                assert bench is not None
+                failed = in_turn(todo, folder, bench, display, manner.debug)
         except KeyboardInterrupt:
             interrupted = True
         except DiskError:
@@ -205,41 +228,38 @@ def run(request: Request, command: Sequence[str], display: Display, manner: Mann
         return outcome
 
 
-_Ready = tuple[Request, Bench, dict[str, Any] | None]
+_Ready = tuple[Request, Bench | None, Look]
 
 
-def _ready(request: Request, display: Display) -> _Ready:
-    """The request with the facts that the model knows where it asks for these, the loaded model, and their share.
+def _ready(request: Request, display: Display, workers: Workers | None) -> _Ready:
+    """The request with the facts that the model knows where it asks for these, the model where this process needs it.
 
     Raises:
         UsageError: the model cannot be loaded, knows too little, or an editor does not support it.
     """
-    config = request.config
-    bench = Bench(config.model, config.device, config.dtype)
-    for name, editor in request.editors.items():
-        ok, reason = editor.supports(bench.model)
-        if not ok:
-            raise UnsupportedModelError(f"editor '{name}' cannot edit '{config.model}': {reason}; leave it out")
-    if not config.known_only:
-        return request, bench, None
-    with display.stage("known facts", None) as advance:
-        records = KnownRecords(scorer(bench.model, bench.tok), request.data, advance)
-        data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
-    share = records.share()
+    bench = None
+    if workers is not None:
+        found = workers.do(Task("the model", TakeALook(request), workers.needs), display)
+    else:
+        bench = bench_of(request)
+        with display.stage("known facts", None) as advance:
+            found = look(request, bench, advance)
+    if found.known is None:
+        return request, bench, found
+    share, data = found.known, found.data or request.data
     display.note(f"the model knows {share['known']} of the {share['asked']} records asked ({share['share']:.1%})")
-    return replace(request, data=data), bench, share
+    return replace(request, data=data), bench, found
 
 
 def _manifest(
     request: Request,
     resolved: dict[str, Any],
     command: Sequence[str],
-    bench: Bench,
-    known: dict[str, Any] | None,
+    look: Look,
     told: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The manifest of a run that begins, or that of one that is gone on with and a line that says so."""
-    made = environment(device_of(bench.model))
+    made = look.environment
     if told is not None:
         again = {"started": now(), "command": list(command), "environment": made}
         kept = {name: value for name, value in told.items() if name not in ("ended", "status")}
@@ -249,14 +269,14 @@ def _manifest(
         "run": request.folder.name,
         "command": list(command),
         "config": resolved,
-        "known_only": known,
+        "known_only": look.known,
         "records_left_out": dict(request.data.skipped),
         "environment": made,
         "started": now(),
     }
 
 
-def _check_machine(told: dict[str, Any] | None, device: Any, display: Display) -> None:
+def _check_machine(told: dict[str, Any] | None, here: dict[str, Any], display: Display) -> None:
     """Refuse to go on with a run on another kind of device; say what else differs and may move the last digits.
 
     Raises:
@@ -265,7 +285,6 @@ def _check_machine(told: dict[str, Any] | None, device: Any, display: Display) -
     before = (told or {}).get("environment")
     if not before:
         return
-    here = environment(device)
     kinds = str(before.get("device")).partition(":")[0], str(here["device"]).partition(":")[0]
     if kinds[0] != kinds[1]:
         raise UsageError(

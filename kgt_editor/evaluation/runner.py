@@ -80,6 +80,7 @@ def tasks(request: Request, folder: RunFolder, resolved: dict[str, Any], checkpo
                 folder.cell(name, seed),
                 folder.path / f"{name.replace(':', '-')}-{seed}.log",
                 checkpoint_every,
+                config.device_map,
             )
         )
     return made

@@ -38,7 +38,7 @@ class CellTask:
     Attributes:
         name: the row's name, which may carry a preset.
         editor_class, hparams: the row's editor.
-        model, device, dtype: see :func:`kgt_editor.lm.loading.load_model`.
+        model, device, dtype, device_map: see :func:`kgt_editor.lm.loading.load_model`.
         plan: see :func:`kgt_editor.evaluation.protocol.run_cell`.
         training: records for the editor's preparation.
         normalise: see :meth:`kgt_editor.evaluation.metrics.CaseScores.metrics`.
@@ -61,6 +61,7 @@ class CellTask:
     folder: Path
     log: Path
     checkpoint_every: int = 50
+    device_map: str | None = None
 
     @property
     def seed(self) -> int:
@@ -92,6 +93,7 @@ class Bench:
     name: str
     device: str
     dtype: str
+    device_map: str | None = None
     model: Any = field(init=False)
     tok: Any = field(init=False)
 
@@ -100,7 +102,7 @@ class Bench:
         self._load()
 
     def _load(self) -> None:
-        self.model, self.tok = load_model(self.name, self.device, self.dtype)
+        self.model, self.tok = load_model(self.name, self.device, self.dtype, self.device_map)
         self.base = BaseWeights(self.model, self.tok)
         self._row: tuple[str, Editor, float] | None = None
 
@@ -162,7 +164,7 @@ def run_task(
     with CellFolder.opened(task.folder, task.head, task.normalise, task.checkpoint_every, note) as log:
         if log.complete:
             return
-        bench = bench or Bench(task.model, task.device, task.dtype)
+        bench = bench or Bench(task.model, task.device, task.dtype, task.device_map)
         bench.clear()
         forward_seconds, inference_bytes = bench.inference(task.plan.records)
         editor, seconds = bench.prepared(task, advance, note)

@@ -17,12 +17,13 @@ class Noted:
     name: str
     journal: Path
 
-    def __call__(self, advance: Any) -> str:
+    def __call__(self, advance: Any, note: Any) -> Any:
         with self.journal.open("a") as file:
             file.write(f"{self.name}\n")
+        note(f"{self.name} begins")
         return self.work(advance)
 
-    def work(self, advance: Any) -> str:
+    def work(self, advance: Any) -> Any:
         advance("noting", 1, 1)
         print(f"this is {self.name}")
         return self.name.upper()
@@ -93,7 +94,7 @@ class Held(Noted):
 
     gate: Path = Path("gate")
 
-    def __call__(self, advance):
+    def __call__(self, advance, note):
         with self.journal.open("a") as file:
             file.write(f"{self.name} {os.getppid()}\n")
         while not self.gate.exists():

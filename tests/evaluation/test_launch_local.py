@@ -28,6 +28,9 @@ class Watched:
     def advanced(self, name, stage, done, total):
         self.told.append(("advanced", name, stage, done, total))
 
+    def noted(self, name, text):
+        self.told.append(("noted", name, text))
+
     def died(self, name, reason):
         self.told.append(("died", name, reason))
 
@@ -62,16 +65,16 @@ def test_every_task_ends_once_whatever_befalls_it(fake, journal, tmp_path):
     tasks = [Task(name, work, log=tmp_path / f"{name}.log") for name, work in works.items()]
     watch = Watched()
     ended = {end.name: end for end in LocalLauncher(2).run(tasks, watch)}
-    assert ended["good"] == Ended("good", "GOOD", None, 1)
-    assert ended["bad"] == Ended("bad", None, "RuntimeError: a defect over two lines", 1)
-    assert ended["unlucky"] == Ended("unlucky", "UNLUCKY", None, 2)
+    assert ended["good"] == Ended("good", "GOOD", None, None, 1)
+    assert ended["bad"] == Ended("bad", None, "RuntimeError: a defect over two lines", "RuntimeError", 1)
+    assert ended["unlucky"] == Ended("unlucky", "UNLUCKY", None, None, 2)
     killed = f"its process was killed by SIGKILL, as Linux does when memory runs out; log: {tmp_path / 'doomed.log'}"
-    assert ended["doomed"] == Ended("doomed", None, f"{killed} ({TRIES} tries)", TRIES)
+    assert ended["doomed"] == Ended("doomed", None, f"{killed} ({TRIES} tries)", None, TRIES)
     assert ended["stuck"].failure == "stuck cannot be sent to another process: TypeError: cannot pickle 'Unpicklable'"
     assert len(ended) == len(works)
 
     assert [told[1] for told in watch.told if told[0] == "died"].count("doomed") == TRIES - 1
-    assert ("advanced", "good", "noting", 1, 1) in watch.told
+    assert {("noted", "good", "good begins"), ("advanced", "good", "noting", 1, 1)} <= set(watch.told)
     assert (tmp_path / "good.log").read_text() == "this is good\n"
     assert "Traceback" in (tmp_path / "bad.log").read_text()
     lines = journal.read_text().splitlines()
@@ -127,6 +130,7 @@ from kgt_editor.evaluation.launch_local import LocalLauncher
 
 class Watch:
     def started(self, name): pass
+    def noted(self, name, text): pass
     def died(self, name, reason): pass
     def advanced(self, name, stage, done, total): print(done, flush=True)
 
