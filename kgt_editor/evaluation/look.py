@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from transformers.utils.logging import disable_progress_bar
+
 from kgt_editor.data.base import DataSet
 from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.evaluation.known import KnownRecords
@@ -41,6 +43,7 @@ class TakeALook:
     request: Request
 
     def __call__(self, advance: Advance, note: Note) -> Look:
+        disable_progress_bar()
         return look(self.request, bench_of(self.request), advance)
 
 

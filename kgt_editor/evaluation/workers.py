@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from transformers.utils.logging import disable_progress_bar
+
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.evaluation.console import Display
 from kgt_editor.evaluation.launch import Advance, Ended, Launcher, Needs, Note, T, Task, one_line
@@ -97,6 +99,7 @@ class Here:
     cell: CellTask
 
     def __call__(self, advance: Advance, note: Note) -> None:
+        disable_progress_bar()
         run_task(self.cell, advance=advance, note=note)
 
 
@@ -121,6 +124,7 @@ class Away:
     files: bytes
 
     def __call__(self, advance: Advance, note: Note) -> Content:
+        disable_progress_bar()
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "cells" / self.cell.folder.name
             unpack(self.files, folder)

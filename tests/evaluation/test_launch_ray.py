@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import psutil
 import pytest
 
 from kgt_editor.errors import UsageError
+from kgt_editor.evaluation.cli import main
 from kgt_editor.evaluation.launch import TRIES, Ended, Needs, Task
 from kgt_editor.evaluation.launch_ray import RayLauncher
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 STORE = 100 * 2**20  # bytes of a node's object store
 
@@ -150,6 +153,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from fake_tasks import Held
+from kgt_editor.evaluation.cli import main
 from kgt_editor.evaluation.launch import Task
 from kgt_editor.evaluation.launch_ray import RayLauncher
 
@@ -184,5 +188,59 @@ def test_a_cluster_of_its_own_listens_on_the_loopback_address_alone_and_ends_wit
     finally:
         parent.send_signal(end)
         parent.wait()
-    _, left = psutil.wait_procs(family, timeout=60)
+    _, left = psutil.wait_procs(family, timeout=180)  # Ray's agents look for their raylet once a minute
     assert left == []
+
+
+def test_a_comparison_loses_nothing_with_a_node_and_goes_on_where_it_was(
+    cluster, fake_editors, saved_model, counterfact_file, tmp_path, capsys
+):
+    """All cells are complete, none is there twice, and they are those that one process measures."""
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    (raylet,) = (info.process.pid for info in node.all_processes["raylet"])
+    journal = tmp_path / "journal"
+
+    def compare(out, *options):
+        command = ["--editors", "fake,memory", "--model", str(saved_model), "--dataset", "counterfact", "--no-report"]
+        command += ["--data", str(counterfact_file), "--size", "6", "--seeds", "2", "--out", str(tmp_path / out)]
+        command += ["--set", f"fake.journal={journal}", "--set", "fake.delay=1", "--device", "cpu"]
+        code = main([*command, *options], ROOT / "hparams")
+        (folder,) = (tmp_path / out).iterdir()
+        return code, folder, capsys.readouterr().err
+
+    def kill_it():
+        """A cell edits on that node: its process is a child of its raylet's, and has its name."""
+        edits = "ray::fake"
+        wait_for(lambda: any(edits in " ".join(p.cmdline()) for p in children()) and journal.exists())
+        for process in [psutil.Process(raylet), *children()]:
+            process.kill()
+
+    def children():
+        return psutil.Process(raylet).children(recursive=True)
+
+    killer = threading.Thread(target=kill_it)
+    killer.start()
+    ray_options = ("--launcher", "ray", "--ray-address", cluster.address)
+    code, folder, err = compare("ray", *ray_options)
+    killer.join()
+    assert code == 0, err
+    assert "tried again: its " in err
+    cells = [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
+    keys = [(cell["editor"], cell["seed"], cell["status"]) for cell in cells]
+    assert sorted(keys) == [(name, seed, "complete") for name in ("fake", "memory", "none") for seed in (0, 1)]
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "complete"
+
+    journal.unlink()
+    code, same, _ = compare("ray", *ray_options)
+    assert (code, same) == (0, folder)
+    assert not journal.exists()  # nothing was edited again
+    code, here, err = compare("here")
+    assert code == 0, err
+    assert records(folder) == records(here)
+
+
+def records(folder):
+    """What was measured, times apart, in one order."""
+    rows = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    rows.sort(key=lambda row: (row["editor"], row["seed"], row["position"]))
+    return [{name: value for name, value in row.items() if name != "edit_seconds"} for row in rows]
