@@ -179,7 +179,7 @@ def run(request: Request, command: Sequence[str], display: Display, manner: Mann
         if told is not None and (manner.overwrite == "never" or not missing(request, folder)):
             display.note(f"{path.name} is there already; --overwrite always would measure it again")
             outcome = summarise(request, folder, [], told.get("known_only"))
-            if not outcome.missing:
+            if not outcome.missing and told.get("status") != "complete":
                 folder.write(MANIFEST, {"ended": now(), **told, "status": "complete"})
             return outcome
         _check_machine(told, resolve_device(request.config.device), display)
