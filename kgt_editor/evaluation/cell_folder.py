@@ -137,9 +137,9 @@ class CellFolder(CellLog):
         try:
             loaded = editor.load_state(model, tok, self._state(count))
         except Exception as error:  # whatever a file that is not what was written may raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise KgtError(
-                f"{self._state(count)} cannot be read ({type(error).__name__}: {error}): delete {self.path} to begin "
-                "this cell with the first edit"
+                f"{self._state(count)} cannot be read: delete {self.path} to begin this cell with the first edit ({reason})"
             ) from error
         self._saved = count
         self.rewind(count)

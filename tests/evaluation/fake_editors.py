@@ -72,7 +72,7 @@ class WeightEditor(Editor):
             os._exit(9)
         if self.hparams.crash or request["case_id"] in self.hparams.crash_at:
             raise RuntimeError("a defect\nover two lines")
-        if self.hparams.exhaust and len(self.log) > 5:  # after the warm-up
+        if self.hparams.exhaust and len(self.log) > 7:  # after the warm-up
             raise RuntimeError(self.hparams.exhaust)
         name, weight = next(iter(model.named_parameters()))
         before = {name: weight.detach().clone()} if return_orig_weights else {}
