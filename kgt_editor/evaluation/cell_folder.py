@@ -138,9 +138,8 @@ class CellFolder(CellLog):
             loaded = editor.load_state(model, tok, self._state(count))
         except Exception as error:  # whatever a file that is not what was written may raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise KgtError(
-                f"{self._state(count)} cannot be read: delete {self.path} to begin this cell with the first edit ({reason})"
-            ) from error
+            remedy = f"delete {self.path} to begin this cell with the first edit"
+            raise KgtError(f"{self._state(count)} cannot be read: {remedy} ({reason})") from error
         self._saved = count
         self.rewind(count)
         self._note(f"{self._title}: goes on after {count} edits")

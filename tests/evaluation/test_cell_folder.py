@@ -29,6 +29,7 @@ def bench(saved_model):
 def make(fake_editors, tiny_data, saved_model, tmp_path, monkeypatch):
     monkeypatch.setattr(protocol, "CASES_A_BATCH", 2)
     monkeypatch.setattr(task, "CASES_A_BATCH", 2)
+    monkeypatch.setattr(protocol, "tidy", lambda device: None)  # a third of a second in a process as large as pytest's
 
     def make(name, **settings):
         return make_task(fake_editors, tiny_data, saved_model, tmp_path / name, every=3, **settings)
@@ -131,7 +132,7 @@ def test_a_state_that_cannot_be_read_is_an_error_that_names_it(make, bench, monk
             run_task(asked, bench)
     (state,) = asked.folder.glob("state-*")
     (state / "weight.pt").write_bytes(b"nothing of the sort")
-    with pytest.raises(KgtError, match="state-6 cannot be read: delete .* to begin this cell with the first edit"):
+    with pytest.raises(KgtError, match=r"state-6 cannot be read: delete .* to begin this cell with the first edit"):
         run_task(asked, bench)
     shutil.rmtree(asked.folder)
     run_task(asked, bench)
