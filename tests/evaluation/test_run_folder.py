@@ -73,17 +73,13 @@ def test_a_broken_manifest_is_refused_with_a_line(tmp_path):
 
 
 def test_a_second_process_is_refused_and_told_who_is_there(tmp_path):
+    other = "import sys; from pathlib import Path; from kgt_editor.evaluation.lock import held\n"
+    other += "with held(Path(sys.argv[1])): print('got it')"
+    command = [sys.executable, "-c", other, str(tmp_path / "run")]
     with RunFolder.opened(tmp_path / "run", CONFIG):
-        other = (
-            "import sys; from pathlib import Path; from kgt_editor.evaluation.run_folder import RunFolder\n"
-            "with RunFolder.opened(Path(sys.argv[1]), {}): pass"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", other, str(tmp_path / "run")], capture_output=True, text=True, check=False
-        )
-    assert f"is in use by process {os.getpid()} on " in done.stderr.splitlines()[-1]
-    with RunFolder.opened(tmp_path / "run", CONFIG):
-        pass
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"{tmp_path / 'run'} is in use by process {os.getpid()} on " in refused.stderr.splitlines()[-1]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == "got it\n"
 
 
 def test_the_same_process_cannot_open_it_twice_either(tmp_path):
