@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/kill_resume.py --moments 20 --out results/kill_resume.json
 
-One run is left alone. Then, for every moment, one is killed with SIGKILL when it has written so many lines, drawn
+One run is left alone. Then, for every moment, one is killed with SIGKILL when its files hold so many lines, drawn
 between none and all, and a random part of the time that a line takes; it is given again, killed once more half of the
 times, and at last let through to its end. Everything but times and memory must be the same, bit for bit; that takes a
 fixed number of threads.
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +45,23 @@ _POLL = 0.002  # seconds
 def written(out: Path) -> int:
     """Lines in all files of the run below ``out``: edits, evaluated cases, cells, in part folders and gathered."""
     total = 0
-    for path in out.rglob("*.jsonl"):
-        try:
-            total += path.read_bytes().count(b"\n")
-        except FileNotFoundError:  # taken in meanwhile
-            continue
+    for folder, _, names in os.walk(out):  # which does not mind a folder that goes meanwhile
+        for name in names:
+            if name.endswith(".jsonl"):
+                with suppress(FileNotFoundError):
+                    total += (Path(folder) / name).read_bytes().count(b"\n")
     return total
 
 
 def kill_when(command: Sequence[str], out: Path, lines: int, delay: float) -> bool:
-    """Start a command and kill it ``delay`` seconds after it has written ``lines`` lines; no, where it ended before.
+    """Start a command and kill it ``delay`` seconds after there are ``lines`` lines; no, where it ended before.
 
     Raises:
         KgtError: it failed by itself.
     """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        # What a killed run wrote of a cell may be written again: count from what is there.
-        wanted = min(written(out), lines) + lines
-        while process.poll() is None and written(out) < wanted:
+        while process.poll() is None and written(out) < lines:
             time.sleep(_POLL)
         time.sleep(delay)
         alive = process.poll() is None
@@ -113,7 +112,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             out = Path(scratch) / f"killed-{number}"
             kills = []
             for _ in range(1 + (chance.random() < 0.5)):
-                at, delay = chance.randrange(lines), chance.random() * seconds / lines
+                at, delay = chance.randint(written(out), lines), chance.random() * seconds / lines
                 kills.append({"lines": at, "killed": kill_when(command(out), out, at, delay)})
             found = finish(out)
             trials.append({"kills": kills, "same": found == wanted})

@@ -93,7 +93,8 @@ class CellFolder(CellLog):
         self.edits = [EditResult(**row) for row in lines.rows(self.path / EDITS, self._note)]
 
     def _begin(self) -> None:
-        """Leave nothing of an earlier cell; the head comes last, so that a folder with one is of this cell."""
+        """Leave nothing of an earlier cell; a folder in which this was cut short has no head, and is begun again."""
+        (self.path / HEAD).unlink(missing_ok=True)
         for path in self.path.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)

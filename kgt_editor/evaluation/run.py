@@ -198,6 +198,8 @@ def run(request: Request, command: Sequence[str], display: Display, manner: Mann
                 summarise(request, folder, failed, known)
                 folder.write(MANIFEST, {**manifest, "ended": now(), "status": "interrupted"})
             raise
+        for cell in folder.unfinished():  # of a cell that was interrupted, the sizes that it had reached
+            gather(cell, folder, display)
         outcome = summarise(request, folder, failed, known)
         outcome.interrupted = interrupted
         status = "interrupted" if interrupted else "failed" if failed else "complete"

@@ -18,25 +18,6 @@ from kgt_editor.evaluation.metrics import METRICS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def compare(fake_editors, saved_model, counterfact_file, tmp_path, capsys):
-    """Runs the command on the tiny model and file; options given later win. Returns exit code, stdout, stderr."""
-    handlers = [(kind, signal.getsignal(kind)) for kind in (signal.SIGINT, signal.SIGTERM)]
-
-    def start(*arguments, out=tmp_path / "results", report=False):
-        base = ["--editors", "fake", "--model", str(saved_model), "--dataset", "counterfact", "--device", "cpu"]
-        base += ["--data", str(counterfact_file), "--out", str(out)]
-        base += [] if {"--size", "--sizes"} & set(arguments) else ["--size", "4"]
-        base += [] if report else ["--no-report"]
-        code = main([*base, *arguments], ROOT / "hparams")
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    yield start
-    for kind, handler in handlers:
-        signal.signal(kind, handler)
-
-
 def the_run(tmp_path):
     (folder,) = (tmp_path / "results").iterdir()
     return folder
