@@ -93,7 +93,8 @@ class CellFolder(CellLog):
         self.edits = [EditResult(**row) for row in lines.rows(self.path / EDITS, self._note)]
 
     def _begin(self) -> None:
-        """Leave nothing of an earlier cell; the head comes last, so that a folder with one is of this cell."""
+        """Leave nothing of an earlier cell; a folder in which this was cut short has no head, and is begun again."""
+        (self.path / HEAD).unlink(missing_ok=True)
         for path in self.path.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -137,10 +138,9 @@ class CellFolder(CellLog):
         try:
             loaded = editor.load_state(model, tok, self._state(count))
         except Exception as error:  # whatever a file that is not what was written may raise
-            raise KgtError(
-                f"{self._state(count)} cannot be read ({type(error).__name__}: {error}): delete {self.path} to begin "
-                "this cell with the first edit"
-            ) from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            remedy = f"delete {self.path} to begin this cell with the first edit"
+            raise KgtError(f"{self._state(count)} cannot be read: {remedy} ({reason})") from error
         self._saved = count
         self.rewind(count)
         self._note(f"{self._title}: goes on after {count} edits")

@@ -121,7 +121,8 @@ def _sequential(editor: Editor, model: Any, tok: Any, plan: CellPlan, log: CellL
             _check_some_succeeded(log)
         log.checkpoint(editor, model, now=True)
         _evaluate(model, tok, plan, size, log, advance)
-        tidy(device_of(model))  # the evaluation's memory is not to count for the edits that follow
+        if size < total:
+            tidy(device_of(model))  # the evaluation's memory is not to count for the edits that follow
 
 
 def _evaluate(model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, advance: Advance) -> None:

@@ -197,7 +197,7 @@ def run(
         if told is not None and (manner.overwrite == "never" or not missing(request, folder)):
             display.note(f"{path.name} is there already; --overwrite always would measure it again")
             outcome = summarise(request, folder, [], told.get("known_only"))
-            if not outcome.missing:
+            if not outcome.missing and told.get("status") != "complete":
                 folder.write(MANIFEST, {"ended": now(), **told, "status": "complete"})
             return outcome
         request, bench, look = ready or _ready(request, display, workers)
@@ -221,6 +221,8 @@ def run(
                 summarise(request, folder, failed, known)
                 folder.write(MANIFEST, {**manifest, "ended": now(), "status": "interrupted"})
             raise
+        for cell in folder.unfinished():  # of a cell that was interrupted, the sizes that it had reached
+            gather(cell, folder, display)
         outcome = summarise(request, folder, failed, known)
         outcome.interrupted = interrupted
         status = "interrupted" if interrupted else "failed" if failed else "complete"
