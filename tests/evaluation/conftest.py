@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from kgt_editor.data.base import DataSet, KnownFact
 from kgt_editor.editors import base
@@ -25,6 +26,15 @@ def fake_editors(monkeypatch):
     module = importlib.import_module("fake_editors")
     module.WeightEditor.log.clear()
     return module
+
+
+@pytest.fixture
+def one_thread():
+    """This process on one thread: with another number of them, sums round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

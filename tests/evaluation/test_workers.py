@@ -77,7 +77,7 @@ def read(out, name):
     return json.loads((folder_of(out) / name).read_text())
 
 
-def test_two_processes_give_what_one_gives_and_a_killed_worker_costs_nothing(compare, tmp_path):
+def test_two_processes_give_what_one_gives_and_a_killed_worker_costs_nothing(compare, one_thread, tmp_path):
     journal = f"--set=dying.journal={tmp_path / 'journal'}"
     code, err = compare("--editors", "dying", journal, "--launcher", "local", "--jobs", "2", "--cell-threads", "1")
     assert code == 0, err
