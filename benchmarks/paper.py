@@ -104,15 +104,17 @@ def _complete(command: Sequence[str], out: Path) -> bool:
     """Whether a run with these very settings has ended well."""
     from kgt_editor.errors import KgtError
     from kgt_editor.evaluation.cli import build_config, build_parser
-    from kgt_editor.evaluation.results import config_hash
-    from kgt_editor.evaluation.run import check_request, resolved_config
+    from kgt_editor.evaluation.run import check_request
 
     try:
         request = check_request(build_config(build_parser().parse_args(list(command)), ROOT / "hparams"), out)
     except KgtError:
         return False  # compare.py says what is wrong
-    manifests = out.glob(f"*-{config_hash(resolved_config(request))}-*/manifest.json")
-    return any(json.loads(path.read_text(encoding="utf-8")).get("status") == "complete" for path in manifests)
+    try:
+        manifest = json.loads((request.folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return bool(manifest.get("status") == "complete")
 
 
 def _say(text: str) -> None:

@@ -13,13 +13,14 @@ finds likeliest under KGT's T_extract.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
 
 from kgt_editor.editors.base import Editor
-from kgt_editor.editors.memory import Memory, Told
+from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_told
 from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
@@ -222,6 +223,17 @@ class ICLEditor(Editor):
             wrapped.memory.told = before
 
         return wrapped, restore
+
+    def save_state(self, model: nn.Module, folder: Path) -> bool:
+        """The memory."""
+        if isinstance(model, InContextLM):
+            write_told(folder / MEMORY, model.memory.told)
+        return True
+
+    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
+        if not (folder / MEMORY).is_file():
+            return model
+        return InContextLM(model, tok, self.hparams, read_told(folder / MEMORY))
 
 
 def apply_icl_to_model(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from kgt_editor.editors.base import Editor, Restore
+from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import Graph, MemoryGraph, open_graph
 from kgt_editor.graph.triple import Triple
@@ -18,6 +20,7 @@ from kgt_editor.kgt import scoring
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 
+_JOURNAL = "graph.db"
 KEPT_SHOWN = 8  # of an entity's triples that an edit leaves alone
 
 
@@ -56,6 +59,21 @@ class KGTEditor(Editor):
     def edit_details(self) -> dict[str, Any] | None:
         """P(a|q) before and after the last edit, and the entity's triples with their probabilities."""
         return None if self._last is None else _details(self._last)
+
+    def save_state(self, model: nn.Module, folder: Path) -> bool:
+        """The user's journal."""
+        if isinstance(model, KGEnhancedLM):
+            model.graph.save(folder / _JOURNAL)
+        return True
+
+    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
+        if not (folder / _JOURNAL).is_file():
+            return model
+        graph = PersonalGraph(base_graph(self.hparams.graph))
+        journal = Journal(folder / _JOURNAL)
+        graph.replay(PersonalGraph(graph.base, journal).history())
+        journal.close()
+        return KGEnhancedLM(model, tok, graph, self.hparams)
 
 
 def apply_kgt_to_model(
