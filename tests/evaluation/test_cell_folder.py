@@ -52,7 +52,7 @@ def killed_at(moment):
             with path.open("a") as file:
                 file.write(text[: len(text) // 2])
             raise Killed
-        plain(path, new)
+        return plain(path, new)
 
     return append
 
