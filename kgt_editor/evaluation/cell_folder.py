@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class CellFolder(CellLog):
         self._evaluated: dict[int, int] = {}
         self._hits: dict[int, list[bool]] = {}
         self._saved: int | None = None  # edits at the last checkpoint
+        self._places: list[int] = []  # where each line of the edits begins, in bytes
         self._sequential = head["mode"] == "sequential"
         self._read()
 
@@ -90,7 +92,9 @@ class CellFolder(CellLog):
             return
         self._head = told
         self.finished = {line["size"] for line in lines.rows(self.path / CELLS, self._note)}
-        self.edits = [EditResult(**row) for row in lines.rows(self.path / EDITS, self._note)]
+        # Details stay on disk: the edits' own memory is what is measured, and they are many.
+        self.edits = [EditResult(**{**row, "details": None}) for row in lines.rows(self.path / EDITS, self._note)]
+        self._places = lines.places(self.path / EDITS)
 
     def _begin(self) -> None:
         """Leave nothing of an earlier cell; a folder in which this was cut short has no head, and is begun again."""
@@ -101,6 +105,7 @@ class CellFolder(CellLog):
             elif not path.name.startswith("."):  # the lock
                 path.unlink()
         self.edits, self.finished, self._evaluated, self._hits, self._saved = [], set(), {}, {}, None
+        self._places = []
         lines.replace(self.path / HEAD, self._head)
 
     @property
@@ -182,13 +187,20 @@ class CellFolder(CellLog):
     # What is measured
 
     def edited(self, edit: EditResult) -> None:
-        super().edited(edit)
-        lines.append(self.path / EDITS, [vars(edit)])
+        super().edited(replace(edit, details=None))
+        self._places.append(lines.append(self.path / EDITS, [vars(edit)]))
+
+    def told(self, start: int, stop: int) -> list[EditResult]:
+        with (self.path / EDITS).open("rb") as file:
+            file.seek(self._places[start])
+            return [EditResult(**json.loads(file.readline())) for _ in range(start, stop)]
 
     def rewind(self, count: int) -> None:
         if count < len(self.edits):
+            with lines.writing(self.path / EDITS):
+                os.truncate(self.path / EDITS, self._places[count])
             super().rewind(count)
-            lines.keep(self.path / EDITS, lambda row: row["position"] < count)
+            del self._places[count:]
 
     def evaluated(self, size: int) -> int:
         """See :meth:`CellLog.evaluated`; of a batch that was not written whole, nothing is kept."""

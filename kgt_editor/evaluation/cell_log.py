@@ -45,6 +45,10 @@ class CellLog:
         """Take in the next edit."""
         self.edits.append(edit)
 
+    def told(self, start: int, stop: int) -> list[EditResult]:
+        """The edits from position ``start`` to ``stop``, with their details, which :attr:`edits` may lack."""
+        return self.edits[start:stop]
+
     def rewind(self, count: int) -> None:
         """Forget the edits behind the first ``count``: they are made again."""
         del self.edits[count:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from typing import Any
@@ -47,7 +48,9 @@ def run_task_apart(task: CellTask, advance: Advance = quiet, note: Note = quiet)
                 return
     except EOFError:
         process.join()
-        raise KgtError(f"its process ended with exit code {process.exitcode} (log: {task.log})") from None
+        # Nobody else sends SIGKILL to a worker but the system that runs out of memory.
+        why = ", most likely for lack of memory" if process.exitcode == -signal.SIGKILL else ""
+        raise KgtError(f"its process ended with exit code {process.exitcode}{why} (log: {task.log})") from None
     finally:
         ours.close()
         process.terminate()

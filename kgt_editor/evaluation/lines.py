@@ -41,15 +41,20 @@ def line_of(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Append rows; they are with the system, safe from the end of this process, when the call returns.
+
+    Returns:
+        where in the file the first of them begins, in bytes.
 
     Raises:
         DiskError: they cannot be written, or not all of them.
     """
     text = "".join(map(line_of, rows))
-    with writing(path), path.open("a", encoding="utf-8") as file:
-        file.write(text)
+    with writing(path), path.open("ab") as file:
+        place = file.tell()
+        file.write(text.encode())
+    return place
 
 
 def replace(path: Path, content: Mapping[str, Any]) -> None:
@@ -107,6 +112,17 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if line.endswith(b"\n") and isinstance(row, dict) else None
+
+
+def places(path: Path) -> list[int]:
+    """Where each line of a file begins, in bytes; none where there is no file."""
+    found, end = [], 0
+    if path.is_file():
+        with path.open("rb") as file:
+            for line in file:
+                found.append(end)
+                end += len(line)
+    return found
 
 
 def keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:

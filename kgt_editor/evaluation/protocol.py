@@ -132,7 +132,7 @@ def _evaluate(model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, adv
         chunk = plan.records[start : min(start + CASES_A_BATCH, size)]
         found = evaluate(score, chunk, queries)
         said = _said(model, tok, chunk, found)
-        edits = log.edits[start : start + len(chunk)]
+        edits = log.told(start, start + len(chunk))
         log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, said, strict=True)])
         advance("evaluating", start + len(chunk), size)
     log.finish(size, recall(score, plan.untouched_facts(size)))

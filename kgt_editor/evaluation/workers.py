@@ -74,9 +74,10 @@ class Workers:
                         raise _raised(ended)
                     if ended.failure is not None:
                         seed = None if ended.kind == PreparationError.__name__ else cell.seed
+                        reason = ended.failure + (f" (log: {cell.log})" if ended.kind else "")
                         if not any((one["editor"], one["seed"]) == (cell.name, None) for one in failed):
-                            failed.append({"editor": cell.name, "seed": seed, "reason": ended.failure})
-                            display.failed(cell.name, seed, ended.failure)
+                            failed.append({"editor": cell.name, "seed": seed, "reason": reason})
+                            display.failed(cell.name, seed, reason)
                     board.ended(ended.name)
                     if cell.log.is_file() and not cell.log.stat().st_size:
                         cell.log.unlink()

@@ -10,10 +10,14 @@ from fake_editors import WeightEditor
 
 
 class DyingEditor(WeightEditor):
-    """As its base, killed the first time that it has made two edits; ``journal`` names a file that remembers that."""
+    """As its base, killed the first time that it has made two edits; ``journal`` names a file that remembers that.
+
+    It asks for a process of its own, as EasyEdit's methods do.
+    """
 
     name = "dying"
     description = "is killed once"
+    own_process = True
     edits = 0
 
     def apply(self, *args, return_orig_weights=False, **kwargs):

@@ -27,6 +27,7 @@ class FakeHParams(HParams):
     crash_at: tuple[int, ...] = ()
     half_way: tuple[int, ...] = ()
     exhaust: str = ""
+    exhaust_after: int = 4  # applications, warm-up and preparation included
     die: bool = False
     leak: bool = False
     hook: bool = False
@@ -72,7 +73,7 @@ class WeightEditor(Editor):
             os._exit(9)
         if self.hparams.crash or request["case_id"] in self.hparams.crash_at:
             raise RuntimeError("a defect\nover two lines")
-        if self.hparams.exhaust and len(self.log) > 7:  # after the warm-up
+        if self.hparams.exhaust and len(self.log) > self.hparams.exhaust_after:
             raise RuntimeError(self.hparams.exhaust)
         name, weight = next(iter(model.named_parameters()))
         before = {name: weight.detach().clone()} if return_orig_weights else {}

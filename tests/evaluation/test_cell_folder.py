@@ -52,7 +52,7 @@ def killed_at(moment):
             with path.open("a") as file:
                 file.write(text[: len(text) // 2])
             raise Killed
-        plain(path, new)
+        return plain(path, new)
 
     return append
 
@@ -151,7 +151,7 @@ def test_a_spoiled_cell_begins_with_the_first_edit_when_it_is_given_again(make, 
 
 def test_after_out_of_memory_it_goes_on(make, bench, fake_editors):
     with pytest.raises(KgtError, match="ran out of memory"):
-        run_task(make("cell", sizes=(8,), exhaust="CUDA out of memory"), bench)
+        run_task(make("cell", sizes=(8,), exhaust="CUDA out of memory", exhaust_after=7), bench)
     done = len(rows(make("cell").folder / "edits.jsonl"))
     assert done > 2
     bench._row = None

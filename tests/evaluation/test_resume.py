@@ -37,7 +37,7 @@ def interrupted(compare, folder, monkeypatch):
         def append(path, new):
             if next(calls) == after:
                 raise error
-            plain(path, new)
+            return plain(path, new)
 
         with monkeypatch.context() as patched:
             patched.setattr("kgt_editor.evaluation.lines.append", append)

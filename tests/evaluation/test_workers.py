@@ -77,13 +77,16 @@ def read(out, name):
     return json.loads((folder_of(out) / name).read_text())
 
 
-def test_two_processes_give_what_one_gives_and_a_killed_worker_costs_nothing(compare, one_thread, tmp_path):
+def test_two_processes_give_what_one_gives_and_a_killed_worker_costs_nothing(
+    compare, one_thread, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     journal = f"--set=dying.journal={tmp_path / 'journal'}"
-    code, err = compare("--editors", "dying", journal, "--launcher", "local", "--jobs", "2", "--cell-threads", "1")
+    code, err = compare("--editors", "dying", journal, "--launcher", "local", "--jobs", "2")
     assert code == 0, err
     assert "dying, seed 0: tried again: its process was killed by SIGKILL" in err
     assert (tmp_path / "journal.died").exists()
-    assert compare("--editors", "dying", journal, out="here")[0] == 0
+    assert compare("--editors", "dying", journal, out="here", launcher=Inline())[0] == 0
     assert measured(tmp_path / "results") == measured(tmp_path / "here")
     assert measured(tmp_path / "results", "cells.jsonl") == measured(tmp_path / "here", "cells.jsonl")
     assert folder_of(tmp_path / "results").name == folder_of(tmp_path / "here").name
