@@ -55,6 +55,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--easyedit-hparams", type=Path, metavar="DIR", help="EasyEdit's YAMLs (default: ours, then its clone's)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+    add(
+        "--batch-size",
+        type=_batch_size,
+        default="auto",
+        metavar="auto|N",
+        help="texts a forward pass of the evaluation, at most (default: what the device uses well and has memory for)",
+    )
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
     add("--no-report", action="store_true", help="leave out tables, figures and report.html")
     add("--limit", type=_positive, metavar="N", help="smoke run: only the first N records")
@@ -71,6 +78,10 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
     return value
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
 
 
 def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
@@ -114,6 +125,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         dtype=options.dtype,
         limit=options.limit,
         known_only=options.known_only,
+        batch_size=options.batch_size,
     )
 
 

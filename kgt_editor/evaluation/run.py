@@ -55,6 +55,12 @@ class RunConfig(BaseModel):
     dtype: str = "float32"
     limit: int | None = None
     known_only: bool = False
+    batch_size: int | Literal["auto"] = "auto"
+
+    @property
+    def texts_a_pass(self) -> int | None:
+        """``batch_size`` as scorers take it: None where they choose."""
+        return None if self.batch_size == "auto" else self.batch_size
 
     @property
     def count(self) -> int:
@@ -191,7 +197,7 @@ def _known_only(request: Request, model: Any, tok: Any, display: Display) -> tup
     """The request with the facts that the model knows, and how many of the records asked these are."""
     config = request.config
     with display.stage("known facts", None) as advance:
-        records = KnownRecords(scorer(model, tok), request.data, advance)
+        records = KnownRecords(scorer(model, tok, config.texts_a_pass), request.data, advance)
         data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
     share = records.share()
     display.note(f"the model knows {share['known']} of the {share['asked']} records asked ({share['share']:.1%})")
@@ -261,7 +267,8 @@ class _Runner:
             self.folder.append_case(name, seed, case, self.config.normalise)
 
         records = self.request.data.sample(self.config.count, seed)
-        plan = CellPlan(records, self._known_facts(seed), self._warm_up(records), self.config.mode, seed)
+        known, warm_up, mode = self._known_facts(seed), self._warm_up(records), self.config.mode
+        plan = CellPlan(records, known, warm_up, mode, seed, self.config.texts_a_pass)
         cell, status, reason = CellResult(name, seed), "failed", None
         try:
             with self.display.stage(name, seed) as advance:

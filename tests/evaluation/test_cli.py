@@ -90,6 +90,21 @@ def test_the_same_request_gives_the_same_numbers_in_a_folder_of_its_own(compare,
     assert metrics[0] == metrics[1]
 
 
+def test_the_batch_size_changes_nothing_but_rounding(compare, tmp_path):
+    found = []
+    for size in ("auto", "1"):
+        out = tmp_path / size
+        assert compare("--batch-size", size, out=out)[0] == 0
+        (folder,) = out.iterdir()
+        assert str(read(folder, "manifest.json")["config"]["batch_size"]) == size
+        found.append([record["raw"]["edit"]["log_prob_new"] for record in read(folder, "records.jsonl")])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    for wrong in ("0", "many"):
+        code, _, err = compare("--batch-size", wrong)
+        assert code == 2
+        assert f"--batch-size: must be a whole number above zero, not '{wrong}'" in err.replace("\n", " ")
+
+
 def test_limit_takes_the_first_records_of_the_same_order(compare, tmp_path):
     assert compare("--limit", "2")[0] == 0
     limited = [r["case_id"] for r in read(the_run(tmp_path), "records.jsonl") if r["editor"] == "none"]
@@ -322,7 +337,7 @@ def test_known_only_limits_the_records_and_reports_the_share(compare, tmp_path, 
 
     from kgt_editor.evaluation import run
 
-    def knows_even_people(model, tok):
+    def knows_even_people(model, tok, batch_size=None):
         return lambda prompts, targets: [SimpleNamespace(greedy=int(p.split()[1]) % 2 == 0) for p in prompts]
 
     monkeypatch.setattr(run, "scorer", knows_even_people)

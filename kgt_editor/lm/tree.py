@@ -10,22 +10,24 @@ they cost one forward pass. What was run is kept as keys and values, so a tree c
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
-from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.scoring import TargetScore, max_positions
+from kgt_editor.lm.layers import FAMILIES, device_of
+from kgt_editor.lm.passes import in_passes
+from kgt_editor.lm.rows import Pair
+from kgt_editor.lm.target import TargetScore, max_positions
 from kgt_editor.lm.tokens import encode, join
-
-Pair = tuple[list[int], list[int]]
 
 # Attention kernels that take an arbitrary mask.
 _MASKABLE = ("eager", "sdpa")
@@ -38,12 +40,24 @@ def check_model(model: Any) -> tuple[bool, str]:
     kernel = getattr(getattr(model, "config", None), "_attn_implementation", None)
     if kernel not in _MASKABLE:
         return False, (
-            f"KGT needs attention that takes a mask ({' or '.join(_MASKABLE)}), not '{kernel}': "
+            f"attention that takes a mask is needed ({' or '.join(_MASKABLE)}), not '{kernel}': "
             "load the model with attn_implementation='sdpa'"
         )
     if not _takes(type(model).forward, "position_ids"):
-        return False, f"KGT needs a model that takes position_ids; {type(model).__name__} does not"
+        return False, f"the model has to take position_ids; {type(model).__name__} does not"
     return True, ""
+
+
+def reads_trees(model: Any, longest: int) -> bool:
+    """Whether texts of up to ``longest`` tokens may be put to ``model`` as a tree when it is evaluated.
+
+    True of architectures that are known to mix tokens by attention alone, over all that the mask shows: a state space
+    or a sliding window would carry one text into another, or hide a text's own beginning.
+    """
+    if not isinstance(model, PreTrainedModel) or model.config.model_type not in FAMILIES:
+        return False
+    window = getattr(model.config, "sliding_window", None)
+    return check_model(model)[0] and (window is None or longest <= window)
 
 
 def encode_continuations(tok: Any, prompt: str, continuations: Sequence[str]) -> list[Pair]:
@@ -74,20 +88,53 @@ class Branch:
     behind: int = -1
 
 
-def score_continuations(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[TargetScore]:
+def score_continuations(
+    model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES, most: int | None = None
+) -> list[TargetScore]:
     """The score of each (context ids, continuation ids) pair.
 
     Args:
         model: a causal LM in evaluation mode.
         pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
         max_nodes: tokens a forward pass; a pair that has more makes a pass of its own.
+        most: pairs a forward pass, at most.
 
     Raises:
-        KgtError: a pair is longer than the model's context.
+        KgtError: a pair is longer than the model's context, or there is no memory for a pass over one pair.
         NumericalError: the model gives NaN.
         UnsupportedModelError: the model's attention takes no mask.
     """
-    return score_branches(Tree(model), [at_root(pair) for pair in pairs], max_nodes)
+    texts = [(context + continuation)[:-1] for context, continuation in pairs]
+    # Neighbours in sorted order share the longest beginnings.
+    order = sorted(range(len(pairs)), key=lambda index: texts[index])
+    new = [_new_nodes(texts[left], texts[right]) for left, right in pairwise(order)]
+    scores: dict[int, TargetScore] = {}
+
+    def fitting(start: int) -> int:
+        nodes, end = len(texts[order[start]]), start + 1
+        while end < len(order) and nodes + new[end - 1] <= max_nodes:
+            nodes += new[end - 1]
+            end += 1
+        return end - start
+
+    def run(start: int, end: int) -> None:
+        members = order[start:end]
+        # All of it in one pass, whatever it takes: the cuts were made above.
+        found = score_branches(Tree(model), [at_root(pairs[index]) for index in members], sys.maxsize)
+        scores.update(zip(members, found, strict=True))
+
+    in_passes(len(order), fitting, run, most)
+    return [scores[index] for index in range(len(pairs))]
+
+
+def _new_nodes(before: Sequence[int], ids: Sequence[int]) -> int:
+    """Nodes that ``ids`` adds to a tree that ends in ``before``."""
+    shared = 0
+    for left, right in zip(before, ids, strict=False):
+        if left != right:
+            break
+        shared += 1
+    return len(ids) - shared
 
 
 def at_root(pair: Pair) -> Branch:
