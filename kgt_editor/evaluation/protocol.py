@@ -25,7 +25,7 @@ from kgt_editor.lm.meter import Measured, measure, tidy
 
 MODES = ("sequential", "single")
 WARM_UP_EDITS = 2
-CASES_A_BATCH = 128  # cases evaluated, then written, together: more share little more of their texts
+CASES_A_BATCH = 512  # cases evaluated, then written, together: the more, the more of their texts they share
 FACTS_AFTER_EACH_EDIT = 5
 FORWARD_PROMPTS = 20
 REQUEST_FIELDS = ("query", "subject", "relation_id", "target_new", "target_true")

@@ -15,7 +15,7 @@ from kgt_editor.kgt import objective, relations
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.objective import Problem, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution
-from kgt_editor.lm import tree
+from kgt_editor.lm import forest, tree
 from kgt_editor.lm.tokens import continuation_ids_batch
 
 
@@ -220,7 +220,7 @@ def score(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Pr
         pairs += model.retrieval_pairs(query, one.head, names)
         pairs += continuation_ids_batch(model.tok, prompts, [one.feedback.answer] * len(prompts))
         parts.append((present, triples, names))
-    scores = iter(tree.score_continuations(asked[0].model.lm, pairs))
+    scores = iter(forest.score_continuations(asked[0].model.lm, pairs))
     problems = []
     for proposed, (present, triples, names) in zip(proposals, parts, strict=True):
         retrieval = {name: next(scores).log_prob for name in names}

@@ -15,8 +15,7 @@ from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import marginal, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.templates import render_triple
-from kgt_editor.lm import tree
-from kgt_editor.lm.passes import tokens_a_pass
+from kgt_editor.lm import forest, tree
 from kgt_editor.lm.prompted import PromptedLM, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
@@ -102,7 +101,7 @@ class KGEnhancedLM(PromptedLM):
             for query, names in relations.items()
             for pair in self.retrieval_pairs(query, asked[query][0].head, names)
         ]
-        scores = iter(tree.score_continuations(self.lm, pairs))
+        scores = iter(forest.score_many(self.lm, pairs))
         found: dict[str, list[Fact]] = {}
         for query, triples in asked.items():
             known = {relation: next(scores).log_prob for relation in relations[query]}
@@ -158,8 +157,7 @@ class KGEnhancedLM(PromptedLM):
         enhanced = [index for index, listed in enumerate(facts) if listed]
         if self.hparams.inference == "top1":
             pairs = self._reasoning_pairs((prompts[i], facts[i][0].triple, targets[i]) for i in enhanced)
-            nodes = tokens_a_pass(self.device)
-            scores.update(zip(enhanced, tree.score_continuations(self.lm, pairs, nodes, batch_size), strict=True))
+            scores.update(zip(enhanced, forest.score_many(self.lm, pairs, batch_size), strict=True))
         else:
             for index in enhanced:
                 pairs = self._reasoning_pairs((prompts[index], fact.triple, targets[index]) for fact in facts[index])

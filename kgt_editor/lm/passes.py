@@ -9,8 +9,8 @@ import torch
 
 from kgt_editor.errors import KgtError
 
-# Tokens a forward pass. A processor is busy with 256; a GPU takes longer to start a small pass than to compute it.
-_CPU_TOKENS = 256
+# Tokens a forward pass. A processor is busy with 512; a GPU takes longer to start a small pass than to compute it.
+_CPU_TOKENS = 512
 _GPU_TOKENS = 2048
 
 # What torch says, where it raises no OutOfMemoryError of its own.

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from kgt_editor.errors import NumericalError, UsageError
-from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.passes import tokens_a_pass
+from kgt_editor.lm.forest import score_many
 from kgt_editor.lm.rows import score_rows
 from kgt_editor.lm.target import TargetScore, max_positions
 from kgt_editor.lm.tokens import continuation_ids_batch
-from kgt_editor.lm.tree import reads_trees, score_continuations
+from kgt_editor.lm.tree import reads_trees
 
 
 def score_targets(
@@ -43,7 +42,7 @@ def score_targets(
             raise UsageError(f"a prompt of {longest} tokens does not fit the model's {limit}: {prompt[:60]!r}...")
     if reads_trees(model, longest):
         try:
-            return score_continuations(model, pairs, tokens_a_pass(device_of(model)), batch_size)
+            return score_many(model, pairs, batch_size)
         except NumericalError:
             pass  # texts of a tree share sums, in which one's NaN reaches the others; rows keep it to itself
     return score_rows(model, tok.pad_token_id or 0, pairs, batch_size)

@@ -10,11 +10,9 @@ they cost one forward pass. What was run is kept as keys and values, so a tree c
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,6 @@ from transformers import DynamicCache, PreTrainedModel
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
 from kgt_editor.lm.layers import FAMILIES, device_of
-from kgt_editor.lm.passes import in_passes
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.target import TargetScore, max_positions
 from kgt_editor.lm.tokens import encode, join
@@ -43,7 +40,7 @@ def check_model(model: Any) -> tuple[bool, str]:
             f"attention that takes a mask is needed ({' or '.join(_MASKABLE)}), not '{kernel}': "
             "load the model with attn_implementation='sdpa'"
         )
-    if not _takes(type(model).forward, "position_ids"):
+    if not takes(type(model).forward, "position_ids"):
         return False, f"the model has to take position_ids; {type(model).__name__} does not"
     return True, ""
 
@@ -86,55 +83,6 @@ class Branch:
     ids: Sequence[int]
     first: int
     behind: int = -1
-
-
-def score_continuations(
-    model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES, most: int | None = None
-) -> list[TargetScore]:
-    """The score of each (context ids, continuation ids) pair.
-
-    Args:
-        model: a causal LM in evaluation mode.
-        pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
-        max_nodes: tokens a forward pass; a pair that has more makes a pass of its own.
-        most: pairs a forward pass, at most.
-
-    Raises:
-        KgtError: a pair is longer than the model's context, or there is no memory for a pass over one pair.
-        NumericalError: the model gives NaN.
-        UnsupportedModelError: the model's attention takes no mask.
-    """
-    texts = [(context + continuation)[:-1] for context, continuation in pairs]
-    # Neighbours in sorted order share the longest beginnings.
-    order = sorted(range(len(pairs)), key=lambda index: texts[index])
-    new = [_new_nodes(texts[left], texts[right]) for left, right in pairwise(order)]
-    scores: dict[int, TargetScore] = {}
-
-    def fitting(start: int) -> int:
-        nodes, end = len(texts[order[start]]), start + 1
-        while end < len(order) and nodes + new[end - 1] <= max_nodes:
-            nodes += new[end - 1]
-            end += 1
-        return end - start
-
-    def run(start: int, end: int) -> None:
-        members = order[start:end]
-        # All of it in one pass, whatever it takes: the cuts were made above.
-        found = score_branches(Tree(model), [at_root(pairs[index]) for index in members], sys.maxsize)
-        scores.update(zip(members, found, strict=True))
-
-    in_passes(len(order), fitting, run, most)
-    return [scores[index] for index in range(len(pairs))]
-
-
-def _new_nodes(before: Sequence[int], ids: Sequence[int]) -> int:
-    """Nodes that ``ids`` adds to a tree that ends in ``before``."""
-    shared = 0
-    for left, right in zip(before, ids, strict=False):
-        if left != right:
-            break
-        shared += 1
-    return len(ids) - shared
 
 
 def at_root(pair: Pair) -> Branch:
@@ -250,6 +198,12 @@ class Tree:
         self._depths.append(depth)
         return node
 
+    def arranged(self, order: Sequence[int]) -> tuple[list[int], list[int], np.ndarray]:
+        """Token ids, positions and who sees whom, of nodes that hold all that they see, in an order."""
+        nodes = np.array(order)
+        tokens, depths = [self._tokens[node] for node in order], [self._depths[node] for node in order]
+        return tokens, depths, self._visible[nodes[:, None], nodes]
+
     def cut(self, size: int) -> None:
         """Drop the nodes from number ``size`` on, all of which were run."""
         del self._tokens[size:], self._depths[size:]
@@ -272,7 +226,7 @@ class Tree:
         model, before, size = self._model, self._run, len(self)
         device = device_of(model)
         seen = torch.from_numpy(self._visible[before:size, :size].copy())
-        mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, torch.finfo(model.dtype).min)
+        mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, lowest(model))
         keep = torch.tensor(asked, device=device) - before
         inputs = {
             "input_ids": torch.tensor([self._tokens[before:]], device=device),
@@ -282,7 +236,7 @@ class Tree:
             "use_cache": True,
         }
         # The last layer of a model spread over several devices cannot index with a tensor on the first.
-        if _takes(type(model).forward, "logits_to_keep") and len(getattr(model, "hf_device_map", {})) <= 1:
+        if takes(type(model).forward, "logits_to_keep") and len(getattr(model, "hf_device_map", {})) <= 1:
             logits = model(**inputs, logits_to_keep=keep).logits[0]
         else:
             logits = model(**inputs).logits[0]
@@ -290,8 +244,7 @@ class Tree:
         self._run = size
         self._children.clear()
         log_probs: Tensor = logits.float().log_softmax(-1)
-        if torch.isnan(log_probs).any():
-            raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
+        check_finite(model, log_probs)
         return log_probs
 
 
@@ -309,6 +262,22 @@ def check_length(model: Any, tokens: int) -> None:
         )
 
 
+def check_finite(model: Any, log_probs: Tensor) -> None:
+    """Refuse NaN.
+
+    Raises:
+        NumericalError: there is one among the log probabilities.
+    """
+    if torch.isnan(log_probs).any():
+        raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
+
+
+def lowest(model: Any) -> float:
+    """What a mask adds where nothing is to be seen, in the model's number format."""
+    return torch.finfo(model.dtype).min
+
+
 @cache
-def _takes(function: Any, argument: str) -> bool:
+def takes(function: Any, argument: str) -> bool:
+    """Whether ``function`` has an argument of that name."""
     return argument in inspect.signature(function).parameters

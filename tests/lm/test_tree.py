@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
-from kgt_editor.lm import tree
+from kgt_editor.lm import forest, tree
 
 LM = tuple[Any, Any]
 PROMPTS = ("Ada Brun was born in the town of", "Ada Brun was born in", "The mother tongue of Ada Brun is", "At home")
@@ -28,7 +28,7 @@ def oracle(model: Any, pair: tree.Pair) -> tuple[float, bool, torch.Tensor]:
 
 
 def check(model: Any, pairs: list[tree.Pair], max_nodes: int = tree.MAX_NODES) -> None:
-    found = tree.score_continuations(model, pairs, max_nodes)
+    found = forest.score_continuations(model, pairs, max_nodes)
     assert len(found) == len(pairs)
     for score, pair in zip(found, pairs, strict=True):
         log_prob, greedy, _ = oracle(model, pair)
@@ -44,6 +44,26 @@ def test_equal_to_one_sequence_at_a_time(tiny_lm: LM, attention: str, max_nodes:
     model.set_attn_implementation(attention)
     pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, prompt, TARGETS)]
     check(model, pairs, max_nodes)
+
+
+@pytest.mark.parametrize(("rows", "most"), [(1, None), (3, None), (3, 4), (100, None)])
+def test_trees_in_rows_do_not_see_each_other(tiny_lm: LM, rows: int, most: int | None) -> None:
+    model, tok = tiny_lm
+    pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, prompt, TARGETS)]
+    shapes = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    found = forest.score_continuations(model, pairs, 12, rows, most)
+    hook.remove()
+    assert max(height for height, _ in shapes) <= rows
+    assert (max(height for height, _ in shapes) > 1) == (rows > 1)
+    assert len(shapes) >= len(pairs) / (most or len(pairs))
+    assert (len(shapes) == 1) == (rows == 100)
+    for score, pair in zip(found, pairs, strict=True):
+        log_prob, greedy, _ = oracle(model, pair)
+        assert score.log_prob == pytest.approx(log_prob, abs=1e-4)
+        assert (score.greedy, score.tokens) == (greedy, len(pair[1]))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -69,7 +89,7 @@ def test_greedy_continuations_are_recognised(tiny_lm: LM) -> None:
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False, pad_token_id=0
     )
     continuation = written[0, len(context) :].tolist()
-    (score,) = tree.score_continuations(model, [(context, continuation)])
+    (score,) = forest.score_continuations(model, [(context, continuation)])
     assert score.greedy
 
 
@@ -87,7 +107,7 @@ def test_shared_beginnings_are_run_once(tiny_lm: LM) -> None:
         lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     pairs = tree.encode_continuations(tok, PROMPTS[0], TARGETS)
-    tree.score_continuations(model, [*pairs, *pairs])
+    forest.score_continuations(model, [*pairs, *pairs])
     prompt = len(pairs[0][0])
     # One pass: the prompt once, and of each target all but its last token, less what targets share.
     assert len(lengths) == 1
@@ -95,14 +115,14 @@ def test_shared_beginnings_are_run_once(tiny_lm: LM) -> None:
 
 
 def test_nothing_to_score_runs_nothing(tiny_gpt2: LM) -> None:
-    assert tree.score_continuations(tiny_gpt2[0], []) == []
+    assert forest.score_continuations(tiny_gpt2[0], []) == []
 
 
 def test_a_prompt_beyond_the_context_is_refused(tiny_lm: LM) -> None:
     model, tok = tiny_lm
     pairs = tree.encode_continuations(tok, "town of " * 300, ["Tarsil"])
     with pytest.raises(KgtError, match="does not fit the model's context of 256: shorten"):
-        tree.score_continuations(model, pairs)
+        forest.score_continuations(model, pairs)
 
 
 def test_nan_is_refused(tiny_lm: LM) -> None:
@@ -110,7 +130,7 @@ def test_nan_is_refused(tiny_lm: LM) -> None:
     with torch.no_grad():
         model.get_output_embeddings().weight[5, 3] = float("nan")
     with pytest.raises(NumericalError, match="NaN logits"):
-        tree.score_continuations(model, tree.encode_continuations(tok, PROMPTS[0], ["Tarsil"]))
+        forest.score_continuations(model, tree.encode_continuations(tok, PROMPTS[0], ["Tarsil"]))
 
 
 def test_a_continuation_without_tokens_is_refused(tiny_gpt2: LM) -> None:
@@ -126,7 +146,7 @@ def test_attention_without_masks_is_refused(tiny_gpt2: LM) -> None:
     model.config._attn_implementation = "flash_attention_2"
     assert tree.check_model(model)[0] is False
     with pytest.raises(UnsupportedModelError, match="attn_implementation='sdpa'"):
-        tree.score_continuations(model, [([3], [4])])
+        forest.score_continuations(model, [([3], [4])])
     model.config._attn_implementation = "sdpa"
     assert tree.check_model(model) == (True, "")
     assert "position_ids" in tree.check_model(_NoPositions(model.config))[1]

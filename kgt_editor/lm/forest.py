@@ -1,0 +1,145 @@
+"""Log probabilities of any number of continuations: prefix trees, some a forward pass, each a row of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgt_editor.lm.layers import device_of
+from kgt_editor.lm.passes import in_passes, tokens_a_pass
+from kgt_editor.lm.rows import Pair
+from kgt_editor.lm.target import TargetScore
+from kgt_editor.lm.tree import MAX_NODES, Tree, check_finite, lowest, takes
+
+# Nodes a tree, where there are many of them: attention costs little then, and most of what can be shared is.
+_NODES_OF_MANY = 128
+
+
+def score_continuations(
+    model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES, rows: int = 1, most: int | None = None
+) -> list[TargetScore]:
+    """The score of each (context ids, continuation ids) pair.
+
+    Args:
+        model: a causal LM in evaluation mode.
+        pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
+        max_nodes: nodes a tree; a pair that has more makes a tree of its own.
+        rows: trees a forward pass, each a row. Fewer nodes and more rows share less, but attention, which grows with
+            the square of a row, costs less.
+        most: pairs a forward pass, at most.
+
+    Raises:
+        KgtError: a pair is longer than the model's context, or there is no memory for a pass over one pair.
+        NumericalError: the model gives NaN.
+        UnsupportedModelError: the model's attention takes no mask.
+    """
+    texts = [(context + continuation)[:-1] for context, continuation in pairs]
+    # Neighbours in sorted order share the longest beginnings.
+    order = sorted(range(len(pairs)), key=lambda index: texts[index])
+    scores: dict[int, TargetScore] = {}
+
+    def planted(start: int, end: int) -> Iterator[list[int]]:
+        """Trees of the texts in order from ``start`` on, as lists of pairs."""
+        tree: list[int] = []
+        nodes = 0
+        for index in order[start:end]:
+            new = _new_nodes(texts[tree[-1]], texts[index]) if tree else len(texts[index])
+            if tree and nodes + new > max_nodes:
+                yield tree
+                tree, nodes, new = [], 0, len(texts[index])
+            tree.append(index)
+            nodes += new
+        yield tree
+
+    def fitting(start: int) -> int:
+        return sum(map(len, islice(planted(start, len(order)), rows)))
+
+    def run(start: int, end: int) -> None:
+        trees = list(planted(start, end))
+        found = _run_rows(model, [[pairs[index] for index in tree] for tree in trees])
+        scores.update(zip(chain.from_iterable(trees), found, strict=True))
+
+    in_passes(len(order), fitting, run, most)
+    return [scores[index] for index in range(len(pairs))]
+
+
+def _new_nodes(before: Sequence[int], ids: Sequence[int]) -> int:
+    """Nodes that ``ids`` adds to a tree whose last branch is ``before``."""
+    shared = 0
+    for left, right in zip(before, ids, strict=False):
+        if left != right:
+            break
+        shared += 1
+    return len(ids) - shared
+
+
+def score_many(model: Any, pairs: Sequence[Pair], most: int | None = None) -> list[TargetScore]:
+    """:func:`score_continuations` of an evaluation's pairs, in trees and passes of the size that is fastest for many.
+
+    Raises:
+        As :func:`score_continuations`.
+    """
+    rows = tokens_a_pass(device_of(model)) // _NODES_OF_MANY
+    return score_continuations(model, pairs, _NODES_OF_MANY, rows, most)
+
+
+@torch.no_grad()
+def _run_rows(model: Any, rows: Sequence[Sequence[Pair]]) -> list[TargetScore]:
+    """One forward pass over the pairs of every row, each row a tree; their scores, in order."""
+    device = device_of(model)
+    planted = []
+    for pairs in rows:
+        tree = Tree(model)
+        paths = [tree.insert((context + target)[:-1])[len(context) - 1 :] for context, target in pairs]
+        asked = sorted({node for path in paths for node in path})
+        planted.append((tree, paths, asked))
+    width = max(len(tree) for tree, _, _ in planted)
+    keep = max(len(asked) for _, _, asked in planted)
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    positions = np.zeros_like(ids)
+    seen = np.tile(np.eye(width, dtype=bool), (len(rows), 1, 1))  # padding, in front, sees itself alone
+    columns: list[int] = []  # of each scored token among the logits that are kept, all rows one after the other
+    for row, (tree, paths, asked) in enumerate(planted):
+        # The nodes whose next token is asked for come last, so that only their logits are computed.
+        wanted = set(asked)
+        order = [node for node in range(len(tree)) if node not in wanted] + asked
+        first = width - len(order)
+        ids[row, first:], positions[row, first:], seen[row, first:, first:] = tree.arranged(order)
+        place = {node: row * keep + keep - len(asked) + number for number, node in enumerate(asked)}
+        columns += [place[node] for path in paths for node in path]
+    mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~torch.from_numpy(seen), lowest(model))
+    inputs = {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "position_ids": torch.from_numpy(positions).to(device),
+        "attention_mask": mask[:, None].to(device),
+        "use_cache": False,
+    }
+    if takes(type(model).forward, "logits_to_keep"):
+        logits = model(**inputs, logits_to_keep=keep).logits
+    else:
+        logits = model(**inputs).logits[:, -keep:]
+    targets = [target for pairs in rows for _, target in pairs]
+    return _read(model, logits.flatten(0, 1), columns, targets)
+
+
+def _read(model: Any, logits: Tensor, rows: Sequence[int], targets: Sequence[Sequence[int]]) -> list[TargetScore]:
+    """Scores of targets whose tokens, one after the other, are predicted by these rows of logits.
+
+    Raises:
+        NumericalError: one of them is NaN.
+    """
+    picked = logits[torch.tensor(rows, device=logits.device)].float()
+    wanted = torch.tensor([token for target in targets for token in target], device=picked.device)
+    log_probs = (picked.gather(1, wanted[:, None])[:, 0] - picked.logsumexp(1)).double().cpu()
+    check_finite(model, log_probs)
+    greedy = (picked.argmax(1) == wanted).cpu()
+    lengths = [len(target) for target in targets]
+    return [
+        TargetScore(float(values.sum()), len(values), bool(hits.all()))
+        for values, hits in zip(log_probs.split(lengths), greedy.split(lengths), strict=True)
+    ]
