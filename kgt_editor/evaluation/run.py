@@ -19,6 +19,7 @@ from kgt_editor.evaluation.console import Display
 from kgt_editor.evaluation.isolated import Job, run_cell_apart
 from kgt_editor.evaluation.known import KnownRecords
 from kgt_editor.evaluation.metrics import scorer
+from kgt_editor.evaluation.paired import comparisons
 from kgt_editor.evaluation.protocol import BaseWeights, CellPlan, plain_inference, run_cell
 from kgt_editor.evaluation.results import (
     SCHEMA_VERSION,
@@ -317,6 +318,7 @@ class _Runner:
                 left = [seed for seed in range(config.seeds) if seed not in done | gone]
                 outcome.missing += [{"editor": name, "seed": seed} for seed in left]
         summary: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "rows": outcome.rows}
+        summary["comparisons"] = comparisons(self.cells, config.normalise)
         summary |= {"known_only": known} if known else {}
         summary |= {"complete": not (outcome.failed or outcome.missing), "normalise": config.normalise}
         self.folder.write("summary.json", summary | {"failed": outcome.failed, "missing": outcome.missing})

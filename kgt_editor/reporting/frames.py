@@ -50,7 +50,8 @@ def rows_frame(runs: Sequence[Run]) -> pd.DataFrame:
     Columns: ``run``, ``editor``, ``model``, the setting, ``size``, ``seeds`` (complete ones), ``status`` (``complete``,
     ``partial``: some seeds; ``failed`` or ``missing``: none), ``reason``; every share and ``edit_mean`` with ``_low``
     and ``_high``; ``edit_p50`` and the other costs of :data:`kgt_editor.reporting.names.MEASURES`; ``relation_source``
-    for KGT. The numbers come from the records; from the summary where a run has no records.
+    for KGT; ``reference`` and, by the paired bootstrap against that editor, ``_p`` of every share. The other numbers
+    come from the records; from the summary where a run has no records.
     """
     return pd.DataFrame([_row(run, editor) for run in runs for editor in run.config["editors"]])
 
@@ -78,7 +79,18 @@ def _row(run: Run, editor: str) -> dict[str, Any]:
     row["status"], row["reason"] = _status(run, editor, len(seeds))
     if seeds:
         row |= _from_summary(summary) if run.cases is None else _from_records(run, editor, seeds, summary)
+        row |= _compared(run, editor)
     return row
+
+
+def _compared(run: Run, editor: str) -> dict[str, Any]:
+    """How sure it is that an editor differs from the run's reference: ``reference``, and ``<share>_p`` each."""
+    found = (run.summary or {}).get("comparisons")  # a run of an earlier version has none
+    if not found:
+        return {}
+    rows = [one["metrics"] for one in found["rows"] if one["editor"] == editor]
+    known = {f"{name}_p": one["p"] for metrics in rows for name, one in metrics.items() if one}
+    return {"reference": found["reference"], **known}
 
 
 def _status(run: Run, editor: str, complete: int) -> tuple[str, str]:

@@ -64,6 +64,9 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
         assert row["peak_memory_bytes"] > 0
     assert summary["rows"][1]["metrics"]["efficacy_accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert (summary["failed"], summary["missing"], summary["complete"]) == ([], [], True)
+    assert summary["comparisons"]["reference"] == "none"
+    assert [row["editor"] for row in summary["comparisons"]["rows"]] == ["memory", "fake"]
+    assert summary["comparisons"]["rows"][0]["metrics"]["efficacy_accuracy"]["difference"] > 0
 
     records = read(folder, "records.jsonl")
     assert len({(r["editor"], r["seed"], r["case_id"]) for r in records}) == len(records) == 3 * 2 * 4
