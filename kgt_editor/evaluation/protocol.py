@@ -20,6 +20,7 @@ from kgt_editor.errors import KgtError
 from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
 from kgt_editor.evaluation.results import CaseResult, CellResult
+from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy
 
@@ -184,6 +185,7 @@ def _sequential(
                 cell.peak_memory_bytes = max(cell.peak_memory_bytes, done.peak_bytes)
             edits.append((done.seconds if done else None, failure, editor.edit_details() if done else None))
             advance("editing", len(edits), total)
+        cell.device_memory = device_memory(device_of(model))
         score = scorer(model, tok, plan.batch_size)
         for start in range(0, total, CASES_A_BATCH):
             chunk = plan.records[start : start + CASES_A_BATCH]

@@ -20,6 +20,7 @@ import kgt_editor
 from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.metrics import CASE_METRICS, CaseScores
 from kgt_editor.evaluation.stats import latency, share_interval
+from kgt_editor.lm.device_memory import DeviceMemory
 
 # Goes up when a key changes its meaning or goes away; readers refuse a version they do not know. Keys may be added
 # without: records of version 1 may lack ``request``, ``said`` and ``details``.
@@ -54,13 +55,21 @@ class CaseResult:
 
 @dataclass
 class CellResult:
-    """An editor with a seed: everything the summary is made of."""
+    """An editor with a seed: everything the summary is made of.
+
+    Attributes:
+        recalled: hits on the known facts that no edit touched.
+        peak_memory_bytes: see :func:`kgt_editor.lm.meter.measure`; the largest of the edits.
+        device_memory: after the last edit of a sequence, as the driver counts it; None without a GPU, and where edits
+            and evaluation take turns, as the evaluation's memory would be in it.
+    """
 
     editor: str
     seed: int
     cases: list[CaseResult] = field(default_factory=list)
     recalled: list[bool] = field(default_factory=list)
     peak_memory_bytes: int = 0
+    device_memory: DeviceMemory | None = None
 
     @property
     def edit_seconds(self) -> list[float]:
@@ -132,6 +141,7 @@ class RunFolder:
             "failed_edits": cell.failed_edits,
             "recalled": cell.recalled,
             "peak_memory_bytes": cell.peak_memory_bytes,
+            "device_memory": cell.device_memory and asdict(cell.device_memory),
             **extra,
         }
         self._append("cells.jsonl", row)
@@ -170,6 +180,8 @@ def summary_row(cells: Sequence[CellResult], normalise: str, **facts: Any) -> di
             by_seed.append([value for value in values if value is not None])
         metrics[name] = share_interval(by_seed)
     metrics["unedited_recall"] = share_interval([[float(hit) for hit in cell.recalled] for cell in cells])
+    counted = [cell.device_memory for cell in cells if cell.device_memory]
+    largest = max(counted, key=lambda one: one.used, default=None)
     return {
         "editor": cells[0].editor,
         **facts,
@@ -177,6 +189,7 @@ def summary_row(cells: Sequence[CellResult], normalise: str, **facts: Any) -> di
         "metrics": {name: interval and asdict(interval) for name, interval in metrics.items()},
         "edit_seconds": latency([cell.edit_seconds for cell in cells]),
         "peak_memory_bytes": max(cell.peak_memory_bytes for cell in cells),
+        "device_memory": largest and asdict(largest),
         "failed_edits": sum(cell.failed_edits for cell in cells),
     }
 

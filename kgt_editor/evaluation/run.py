@@ -31,6 +31,7 @@ from kgt_editor.evaluation.results import (
     now,
     summary_row,
 )
+from kgt_editor.evaluation.stats import forwards
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.loading import check_model, load_model, resolve_device
 
@@ -309,6 +310,7 @@ class _Runner:
             if cells:
                 row = summary_row(cells, config.normalise, **facts)
                 row["forward_seconds"] = outcome.forward_seconds
+                row["edit_forwards"] = forwards(row["edit_seconds"], outcome.forward_seconds)
                 row["inference_memory_bytes"] = self.inference_apart.get(name, self.inference_bytes)
                 row["preparation_seconds"] = self.preparation[name]
                 outcome.rows.append(row)

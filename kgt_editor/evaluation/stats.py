@@ -122,5 +122,10 @@ def latency(by_seed: Sequence[Sequence[float]]) -> dict[str, float] | None:
     }
 
 
+def forwards(seconds: dict[str, float] | None, forward_seconds: float) -> dict[str, float] | None:
+    """Every number of :func:`latency` in forward passes of the same model in the same run."""
+    return seconds and {name: value / forward_seconds for name, value in seconds.items()}
+
+
 def _tenth(values: Sequence[float]) -> int:
     return max(1, len(values) // 10)

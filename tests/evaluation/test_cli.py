@@ -61,6 +61,7 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
         assert (row["mode"], row["size"], row["seeds"], row["failed_edits"]) == (mode, 4, [0, 1], 0)
         assert row["edit_seconds"]["p50"] > 0
         assert row["forward_seconds"] > 0
+        assert row["edit_forwards"]["p50"] == row["edit_seconds"]["p50"] / row["forward_seconds"]
         assert row["peak_memory_bytes"] > 0
     assert summary["rows"][1]["metrics"]["efficacy_accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert (summary["failed"], summary["missing"], summary["complete"]) == ([], [], True)
