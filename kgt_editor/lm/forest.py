@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.passes import in_passes, tokens_a_pass
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.target import TargetScore
-from kgt_editor.lm.tree import MAX_NODES, Tree, check_finite, lowest, takes
+from kgt_editor.lm.tree import MAX_NODES, check_finite, check_length, check_model, lowest, takes
 
 # Nodes a tree, where there are many of them: attention costs little then, and most of what can be shared is.
 _NODES_OF_MANY = 128
@@ -38,7 +40,11 @@ def score_continuations(
         NumericalError: the model gives NaN.
         UnsupportedModelError: the model's attention takes no mask.
     """
+    ok, reason = check_model(model)
+    if not ok:
+        raise UnsupportedModelError(reason)
     texts = [(context + continuation)[:-1] for context, continuation in pairs]
+    check_length(model, max(map(len, texts), default=0))
     # Neighbours in sorted order share the longest beginnings.
     order = sorted(range(len(pairs)), key=lambda index: texts[index])
     scores: dict[int, TargetScore] = {}
@@ -88,30 +94,59 @@ def score_many(model: Any, pairs: Sequence[Pair], most: int | None = None) -> li
     return score_continuations(model, pairs, _NODES_OF_MANY, rows, most)
 
 
+class _Planted:
+    """A tree of pairs in sorted order, its nodes numbered in the order in which a walk meets them.
+
+    Attributes:
+        ids, positions: token id and depth of each node.
+        seen: shape (nodes, nodes); true where the node of a row sees the node of a column: its ancestors and itself.
+        asked: the nodes whose next token is scored.
+        paths: for each pair the nodes that predict its tokens.
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        size = sum(len(context) + len(target) - 1 for context, target in pairs)
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.paths: list[list[int]] = []
+        seen = np.zeros((size, size), dtype=bool)
+        before: list[int] = []
+        path: list[int] = []
+        for context, target in pairs:
+            text = (context + target)[:-1]
+            shared = len(text) - _new_nodes(before, text)
+            first, end = len(self.ids), len(self.ids) + len(text) - shared
+            seen[first:end, path[:shared]] = True
+            seen[first:end, first:end] = np.tri(end - first, dtype=bool)
+            path = path[:shared] + list(range(first, end))
+            self.ids += text[shared:]
+            self.positions += range(shared, len(text))
+            self.paths.append(path[len(context) - 1 :])
+            before = text
+        self.seen = seen[: len(self.ids), : len(self.ids)]
+        self.asked = sorted({node for path in self.paths for node in path})
+
+
 @torch.no_grad()
 def _run_rows(model: Any, rows: Sequence[Sequence[Pair]]) -> list[TargetScore]:
     """One forward pass over the pairs of every row, each row a tree; their scores, in order."""
     device = device_of(model)
-    planted = []
-    for pairs in rows:
-        tree = Tree(model)
-        paths = [tree.insert((context + target)[:-1])[len(context) - 1 :] for context, target in pairs]
-        asked = sorted({node for path in paths for node in path})
-        planted.append((tree, paths, asked))
-    width = max(len(tree) for tree, _, _ in planted)
-    keep = max(len(asked) for _, _, asked in planted)
+    planted = [_Planted(pairs) for pairs in rows]
+    width = max(len(tree.ids) for tree in planted)
+    keep = max(len(tree.asked) for tree in planted)
     ids = np.zeros((len(rows), width), dtype=np.int64)
     positions = np.zeros_like(ids)
     seen = np.tile(np.eye(width, dtype=bool), (len(rows), 1, 1))  # padding, in front, sees itself alone
     columns: list[int] = []  # of each scored token among the logits that are kept, all rows one after the other
-    for row, (tree, paths, asked) in enumerate(planted):
+    for row, tree in enumerate(planted):
         # The nodes whose next token is asked for come last, so that only their logits are computed.
-        wanted = set(asked)
-        order = [node for node in range(len(tree)) if node not in wanted] + asked
+        order = np.concatenate([np.setdiff1d(np.arange(len(tree.ids)), tree.asked), tree.asked]).astype(np.int64)
         first = width - len(order)
-        ids[row, first:], positions[row, first:], seen[row, first:, first:] = tree.arranged(order)
-        place = {node: row * keep + keep - len(asked) + number for number, node in enumerate(asked)}
-        columns += [place[node] for path in paths for node in path]
+        ids[row, first:] = np.array(tree.ids)[order]
+        positions[row, first:] = np.array(tree.positions)[order]
+        seen[row, first:, first:] = tree.seen[order[:, None], order]
+        place = {node: (row + 1) * keep - len(tree.asked) + number for number, node in enumerate(tree.asked)}
+        columns += [place[node] for path in tree.paths for node in path]
     mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~torch.from_numpy(seen), lowest(model))
     inputs = {
         "input_ids": torch.from_numpy(ids).to(device),
@@ -123,8 +158,7 @@ def _run_rows(model: Any, rows: Sequence[Sequence[Pair]]) -> list[TargetScore]:
         logits = model(**inputs, logits_to_keep=keep).logits
     else:
         logits = model(**inputs).logits[:, -keep:]
-    targets = [target for pairs in rows for _, target in pairs]
-    return _read(model, logits.flatten(0, 1), columns, targets)
+    return _read(model, logits.flatten(0, 1), columns, [target for pairs in rows for _, target in pairs])
 
 
 def _read(model: Any, logits: Tensor, rows: Sequence[int], targets: Sequence[Sequence[int]]) -> list[TargetScore]:
@@ -133,13 +167,14 @@ def _read(model: Any, logits: Tensor, rows: Sequence[int], targets: Sequence[Seq
     Raises:
         NumericalError: one of them is NaN.
     """
-    picked = logits[torch.tensor(rows, device=logits.device)].float()
-    wanted = torch.tensor([token for target in targets for token in target], device=picked.device)
-    log_probs = (picked.gather(1, wanted[:, None])[:, 0] - picked.logsumexp(1)).double().cpu()
-    check_finite(model, log_probs)
-    greedy = (picked.argmax(1) == wanted).cpu()
-    lengths = [len(target) for target in targets]
-    return [
-        TargetScore(float(values.sum()), len(values), bool(hits.all()))
-        for values, hits in zip(log_probs.split(lengths), greedy.split(lengths), strict=True)
-    ]
+    places = torch.tensor(rows, device=logits.device)
+    wanted = torch.tensor([token for target in targets for token in target], device=logits.device)
+    picked = logits[places, wanted].float() - logits.float().logsumexp(1)[places]
+    check_finite(model, picked)
+    log_probs = iter(picked.double().tolist())
+    greedy = iter((logits.argmax(1)[places] == wanted).tolist())
+    scores = []
+    for target in targets:
+        hits = list(islice(greedy, len(target)))
+        scores.append(TargetScore(math.fsum(islice(log_probs, len(target))), len(target), all(hits)))
+    return scores

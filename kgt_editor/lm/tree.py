@@ -198,12 +198,6 @@ class Tree:
         self._depths.append(depth)
         return node
 
-    def arranged(self, order: Sequence[int]) -> tuple[list[int], list[int], np.ndarray]:
-        """Token ids, positions and who sees whom, of nodes that hold all that they see, in an order."""
-        nodes = np.array(order)
-        tokens, depths = [self._tokens[node] for node in order], [self._depths[node] for node in order]
-        return tokens, depths, self._visible[nodes[:, None], nodes]
-
     def cut(self, size: int) -> None:
         """Drop the nodes from number ``size`` on, all of which were run."""
         del self._tokens[size:], self._depths[size:]
