@@ -83,10 +83,11 @@ class KGEnhancedLM(PromptedLM):
         facts = render_triple(triple.head, triple.relation, triple.tail)
         return self.templates.reasoning.format(q=query, z=facts)
 
-    def facts(self, prompts: Sequence[str], joined: bool = False) -> list[list[Fact]]:
+    def facts(self, prompts: Sequence[str], joined: bool = False, batch_size: int | None = None) -> list[list[Fact]]:
         """For each prompt the triples it is answered with, the most probable first; none where the plain LM answers.
 
-        ``joined`` says that the prompts may end in a target: an entity at their end is not linked then.
+        ``joined`` says that the prompts may end in a target: an entity at their end is not linked then; ``batch_size``
+        as in :meth:`score_targets`.
         """
         queries = [prompt.strip() for prompt in prompts]
         asked: dict[str, list[Triple]] = {}
@@ -101,7 +102,7 @@ class KGEnhancedLM(PromptedLM):
             for query, names in relations.items()
             for pair in self.retrieval_pairs(query, asked[query][0].head, names)
         ]
-        scores = iter(forest.score_many(self.lm, pairs))
+        scores = iter(forest.score_many(self.lm, pairs, batch_size))
         found: dict[str, list[Fact]] = {}
         for query, triples in asked.items():
             known = {relation: next(scores).log_prob for relation in relations[query]}
@@ -147,7 +148,7 @@ class KGEnhancedLM(PromptedLM):
             NumericalError: the model gives NaN.
         """
         check_pairs(prompts, targets)
-        facts = self.facts(prompts)
+        facts = self.facts(prompts, batch_size=batch_size)
         scores: dict[int, TargetScore] = {}
         plain = [index for index, listed in enumerate(facts) if not listed]
         found = score_targets(
