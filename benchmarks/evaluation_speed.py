@@ -31,6 +31,7 @@ from kgt_editor.data import base as data_base
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import resolve_hparams
 from kgt_editor.editors.kgt import base_graph
+from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, scorer
 from kgt_editor.evaluation.protocol import CASES_A_BATCH
 from kgt_editor.graph.personal import PersonalGraph
@@ -80,7 +81,7 @@ def told_everything(lm: Any, tok: Any, model_name: str, records: Sequence[Record
         graph.add(Triple(record.subject, verbalise(record.relation_id), record.target_new))
     try:
         path = resolve_hparams("kgt", model_name, ROOT / "hparams")
-    except Exception:  # a model of one's own
+    except UsageError:  # a model of one's own
         path = resolve_hparams("kgt", "gpt2", ROOT / "hparams")
     return KGEnhancedLM(lm, tok, graph, KGTHyperParams.from_hparams(path))
 

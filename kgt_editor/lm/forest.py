@@ -105,25 +105,21 @@ class _Planted:
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
-        size = sum(len(context) + len(target) - 1 for context, target in pairs)
+        texts = [(context + target)[:-1] for context, target in pairs]
+        new = [_new_nodes(before, text) for before, text in zip([[], *texts], texts, strict=False)]
         self.ids: list[int] = []
         self.positions: list[int] = []
         self.paths: list[list[int]] = []
-        seen = np.zeros((size, size), dtype=bool)
-        before: list[int] = []
+        self.seen = np.zeros((sum(new), sum(new)), dtype=bool)
         path: list[int] = []
-        for context, target in pairs:
-            text = (context + target)[:-1]
-            shared = len(text) - _new_nodes(before, text)
-            first, end = len(self.ids), len(self.ids) + len(text) - shared
-            seen[first:end, path[:shared]] = True
-            seen[first:end, first:end] = np.tri(end - first, dtype=bool)
+        for (context, _), text, grown in zip(pairs, texts, new, strict=True):
+            shared, first, end = len(text) - grown, len(self.ids), len(self.ids) + grown
+            self.seen[first:end, path[:shared]] = True
+            self.seen[first:end, first:end] = np.tri(grown, dtype=bool)
             path = path[:shared] + list(range(first, end))
             self.ids += text[shared:]
             self.positions += range(shared, len(text))
             self.paths.append(path[len(context) - 1 :])
-            before = text
-        self.seen = seen[: len(self.ids), : len(self.ids)]
         self.asked = sorted({node for path in self.paths for node in path})
 
 
