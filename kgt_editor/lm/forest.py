@@ -30,9 +30,9 @@ def score_continuations(
     Args:
         model: a causal LM in evaluation mode.
         pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
-        max_nodes: nodes a tree; a pair that has more makes a tree of its own.
-        rows: trees a forward pass, each a row. Fewer nodes and more rows share less, but attention, which grows with
-            the square of a row, costs less.
+        max_nodes: nodes a tree; one whose first text is longer than half of that grows to twice that text.
+        rows: trees of ``max_nodes`` a forward pass, each a row; of larger ones as many as have no more tokens. Fewer
+            nodes and more rows share less, but attention, which grows with the square of a row, costs less.
         most: pairs a forward pass, at most.
 
     Raises:
@@ -49,24 +49,31 @@ def score_continuations(
     order = sorted(range(len(pairs)), key=lambda index: texts[index])
     scores: dict[int, TargetScore] = {}
 
-    def planted(start: int, end: int) -> Iterator[list[int]]:
-        """Trees of the texts in order from ``start`` on, as lists of pairs."""
+    def planted(start: int, end: int) -> Iterator[tuple[list[int], int]]:
+        """Trees of the texts in order from ``start`` on, as lists of pairs, and how many nodes each has."""
         tree: list[int] = []
         nodes = 0
-        for index in order[start:end]:
+        for index in islice(order, start, end):
             new = _new_nodes(texts[tree[-1]], texts[index]) if tree else len(texts[index])
-            if tree and nodes + new > max_nodes:
-                yield tree
+            # Long texts that share most of themselves, as everything a user told, are not torn apart.
+            if tree and nodes + new > max(max_nodes, 2 * len(texts[tree[0]])):
+                yield tree, nodes
                 tree, nodes, new = [], 0, len(texts[index])
             tree.append(index)
             nodes += new
-        yield tree
+        yield tree, nodes
 
     def fitting(start: int) -> int:
-        return sum(map(len, islice(planted(start, len(order)), rows)))
+        count = widest = 0
+        for number, (tree, nodes) in enumerate(planted(start, len(order)), 1):
+            widest = max(widest, nodes)
+            if count and number * widest > rows * max_nodes:
+                break
+            count += len(tree)
+        return count
 
     def run(start: int, end: int) -> None:
-        trees = list(planted(start, end))
+        trees = [tree for tree, _ in planted(start, end)]
         found = _run_rows(model, [[pairs[index] for index in tree] for tree in trees])
         scores.update(zip(chain.from_iterable(trees), found, strict=True))
 

@@ -46,7 +46,7 @@ def test_equal_to_one_sequence_at_a_time(tiny_lm: LM, attention: str, max_nodes:
     check(model, pairs, max_nodes)
 
 
-@pytest.mark.parametrize(("rows", "most"), [(1, None), (3, None), (3, 4), (100, None)])
+@pytest.mark.parametrize(("rows", "most"), [(1, None), (5, None), (5, 7), (100, None)])
 def test_trees_in_rows_do_not_see_each_other(tiny_lm: LM, rows: int, most: int | None) -> None:
     model, tok = tiny_lm
     pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, prompt, TARGETS)]
@@ -159,3 +159,20 @@ class _NoPositions(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         return input_ids
+
+
+def test_long_texts_that_share_most_of_themselves_stay_together(tiny_lm: LM) -> None:
+    model, tok = tiny_lm
+    told = "Ada Brun was born in the town of Tarsil. " * 8
+    pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, told + prompt, TARGETS)]
+    length = len(tok(told).input_ids)
+    shapes = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    found = forest.score_continuations(model, pairs, 20, 4)
+    hook.remove()
+    assert length > 80
+    assert sum(height * width for height, width in shapes) < 3 * length
+    for score, pair in zip(found, pairs, strict=True):
+        assert score.log_prob == pytest.approx(oracle(model, pair)[0], abs=1e-4)
