@@ -24,9 +24,10 @@ from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_tol
 from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
-from kgt_editor.kgt import relations, scoring
+from kgt_editor.kgt import relations
 from kgt_editor.kgt.hparams import TemplatedHParams
 from kgt_editor.kgt.templates import Templates, render_triple
+from kgt_editor.lm import tree
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode, join
@@ -179,7 +180,7 @@ class ICLEditor(Editor):
             return True, ""
         if isinstance(model, PromptedLM):
             return False, f"it is wrapped as {type(model).__name__} already; give its .lm"
-        return scoring.check_model(model) if self.hparams.fact == "triple" else (True, "")
+        return tree.check_model(model) if self.hparams.fact == "triple" else (True, "")
 
     def apply(
         self,

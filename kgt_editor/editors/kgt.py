@@ -16,9 +16,9 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import Graph, MemoryGraph, open_graph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
-from kgt_editor.kgt import scoring
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
+from kgt_editor.lm import tree
 
 _JOURNAL = "graph.db"
 KEPT_SHOWN = 8  # of an entity's triples that an edit leaves alone
@@ -39,7 +39,7 @@ class KGTEditor(Editor):
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
         """Any causal LM whose attention takes a mask, or one that has been wrapped already."""
-        return (True, "") if isinstance(model, KGEnhancedLM) else scoring.check_model(model)
+        return (True, "") if isinstance(model, KGEnhancedLM) else tree.check_model(model)
 
     def apply(
         self,

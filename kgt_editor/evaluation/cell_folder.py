@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from kgt_editor.evaluation import lines
 from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.lock import held
 from kgt_editor.evaluation.results import CaseResult, EditResult, case_row
+from kgt_editor.lm.device_memory import DeviceMemory
 
 HEAD, EDITS, CELLS, SPOILED = "head.json", "edits.jsonl", "cells.jsonl", "spoiled"
 PATIENCE = 60.0  # seconds; the worker of a parent that was killed ends when it finds nobody to report to
@@ -226,7 +227,7 @@ class CellFolder(CellLog):
         self._evaluated[size] = before + len(cases)
         self._hits[size] += [hit for case in cases for hit in case.recalled]
 
-    def finish(self, size: int, recalled: Sequence[bool]) -> None:
+    def finish(self, size: int, recalled: Sequence[bool], memory: DeviceMemory | None = None) -> None:
         failures = [edit.failure for edit in self.edits[:size] if edit.failure is not None]
         row = {
             "editor": self.editor,
@@ -239,6 +240,7 @@ class CellFolder(CellLog):
             "first_failure": failures[0] if failures else None,
             "recalled": list(recalled),
             "peak_memory_bytes": self.peak(size),
+            "device_memory": memory and asdict(memory),
             "state_bytes": self._state_bytes(size),
             **self.costs,
         }

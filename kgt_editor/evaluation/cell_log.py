@@ -7,6 +7,7 @@ from typing import Any
 
 from kgt_editor.editors.base import Editor
 from kgt_editor.evaluation.results import CaseResult, CellResult, EditResult
+from kgt_editor.lm.device_memory import DeviceMemory
 
 
 class CellLog:
@@ -68,11 +69,17 @@ class CellLog:
         """Take in cases evaluated after ``size`` edits, in order."""
         self._cell(size).cases += cases
 
-    def finish(self, size: int, recalled: Sequence[bool]) -> None:
-        """All cases of ``size`` edits are evaluated; ``recalled`` are the hits on known facts."""
+    def finish(self, size: int, recalled: Sequence[bool], memory: DeviceMemory | None = None) -> None:
+        """All cases of ``size`` edits are evaluated.
+
+        Args:
+            size: the number of edits.
+            recalled: the hits on known facts.
+            memory: what the device's driver counted after the last edit.
+        """
         cell = self._cell(size)
         cell.recalled = list(recalled)
-        cell.peak_memory_bytes = self.peak(size)
+        cell.peak_memory_bytes, cell.device_memory = self.peak(size), memory
         self.finished.add(size)
 
     def peak(self, size: int) -> int:

@@ -63,6 +63,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add("--device-map", metavar="auto", help="spread a model over all GPUs, and main memory, by accelerate")
     add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+    add(
+        "--batch-size",
+        type=_batch_size,
+        default="auto",
+        metavar="auto|N",
+        help="texts a forward pass of the evaluation, at most (default: what the device uses well and has memory for)",
+    )
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
     add(
         "--overwrite",
@@ -87,6 +94,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _sizes(text: str) -> tuple[int, ...]:
     return tuple(positive(part.strip()) for part in text.split(","))
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
 
 
 def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
@@ -135,6 +146,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         dtype=options.dtype,
         limit=options.limit,
         known_only=options.known_only,
+        batch_size=options.batch_size,
     )
 
 

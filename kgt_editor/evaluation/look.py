@@ -67,6 +67,6 @@ def look(request: Request, bench: Bench, advance: Advance) -> Look:
     made = environment(device_of(bench.model))
     if not config.known_only:
         return Look(made)
-    records = KnownRecords(scorer(bench.model, bench.tok), request.data, advance)
+    records = KnownRecords(scorer(bench.model, bench.tok, config.texts_a_pass), request.data, advance)
     data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
     return Look(made, data, records.share())

@@ -18,6 +18,7 @@ from typing import Any
 import kgt_editor
 from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.metrics import CaseScores
+from kgt_editor.lm.device_memory import DeviceMemory
 
 # Goes up when a key changes its meaning or goes away; readers refuse a version they do not know. Keys may be added
 # without. Version 2: a line of records.jsonl and of cells.jsonl, and a row of the summary, holds for the number of
@@ -73,7 +74,14 @@ class CaseResult:
 
 @dataclass
 class CellResult:
-    """An editor with a seed after a number of edits."""
+    """An editor with a seed after a number of edits.
+
+    Attributes:
+        recalled: hits on the known facts that no edit touched.
+        peak_memory_bytes: see :func:`kgt_editor.lm.meter.measure`; the largest of the edits.
+        device_memory: after the last edit of a sequence, as the driver counts it; None without a GPU, and where edits
+            and evaluation take turns, as the evaluation's memory would be in it.
+    """
 
     editor: str
     seed: int
@@ -81,6 +89,7 @@ class CellResult:
     cases: list[CaseResult] = field(default_factory=list)
     recalled: list[bool] = field(default_factory=list)
     peak_memory_bytes: int = 0
+    device_memory: DeviceMemory | None = None
 
     @property
     def edit_seconds(self) -> list[float]:

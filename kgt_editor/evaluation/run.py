@@ -48,6 +48,12 @@ class RunConfig(BaseModel):
     dtype: str = "float32"
     limit: int | None = None
     known_only: bool = False
+    batch_size: int | Literal["auto"] = "auto"
+
+    @property
+    def texts_a_pass(self) -> int | None:
+        """``batch_size`` as scorers take it: None where they choose."""
+        return None if self.batch_size == "auto" else self.batch_size
 
     @field_validator("sizes")
     @classmethod

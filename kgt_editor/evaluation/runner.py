@@ -12,6 +12,7 @@ from kgt_editor.errors import KgtError
 from kgt_editor.evaluation.console import Display
 from kgt_editor.evaluation.isolated import run_task_apart
 from kgt_editor.evaluation.lines import DiskError
+from kgt_editor.evaluation.paired import comparisons
 from kgt_editor.evaluation.protocol import CellPlan, reason_of
 from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
 from kgt_editor.evaluation.run_folder import SUMMARY, RunFolder
@@ -64,7 +65,8 @@ def tasks(request: Request, folder: RunFolder, resolved: dict[str, Any], checkpo
         records = request.data.sample(config.count, seed)
         # Records outside the reported ones; where the data set has none, the first of the run (undone again).
         warm_up = request.data.validation or training or records
-        plan = CellPlan(records, _known_facts(request, seed), warm_up, config.mode, seed, config.stops)
+        known = _known_facts(request, seed)
+        plan = CellPlan(records, known, warm_up, config.mode, seed, config.stops, config.texts_a_pass)
         made.append(
             CellTask(
                 name,
@@ -158,6 +160,8 @@ def summarise(
         if not {(name, seed), (name, None)} & told:
             outcome.missing.append({"editor": name, "seed": seed, "sizes": left})
     summary: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "rows": outcome.rows}
+    ordered = {(name, size): numbers.get((name, size), []) for name in request.editors for size in config.stops}
+    summary["comparisons"] = comparisons(ordered)
     summary |= {"known_only": known} if known else {}
     summary |= {"complete": not (failed or outcome.missing), "normalise": config.normalise}
     folder.write(SUMMARY, summary | {"failed": failed, "missing": outcome.missing})

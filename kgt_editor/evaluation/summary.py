@@ -9,7 +9,7 @@ from typing import Any
 
 from kgt_editor.evaluation.metrics import CASE_METRICS
 from kgt_editor.evaluation.results import CellResult
-from kgt_editor.evaluation.stats import latency, share_interval
+from kgt_editor.evaluation.stats import forwards, latency, share_interval
 
 
 @dataclass
@@ -40,7 +40,11 @@ class CellNumbers:
         for case in cell.cases:
             metrics = case.scores.metrics(normalise) if case.scores else None
             numbers.add(case.case_id, metrics, case.edit_seconds, case.failure)
-        numbers.cell = {"recalled": cell.recalled, "peak_memory_bytes": cell.peak_memory_bytes}
+        numbers.cell = {
+            "recalled": cell.recalled,
+            "peak_memory_bytes": cell.peak_memory_bytes,
+            "device_memory": cell.device_memory and asdict(cell.device_memory),
+        }
         return numbers
 
     def add(
@@ -90,17 +94,22 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
         metrics[name] = share_interval([[x for x in cell.metrics[name] if x is not None] for cell in cells])
     metrics["unedited_recall"] = share_interval([[float(hit) for hit in cell.cell["recalled"]] for cell in cells])
     failures = [failure for cell in cells for failure in cell.failures]
+    counted = [cell.cell["device_memory"] for cell in cells if cell.cell.get("device_memory")]
+    seconds = latency([[x for x in cell.seconds if x is not None] for cell in cells])
+    costs = _costs(cells)
     return {
         "editor": cells[0].editor,
         **facts,
         "size": cells[0].size,
         "seeds": [cell.seed for cell in cells],
         "metrics": {name: interval and asdict(interval) for name, interval in metrics.items()},
-        "edit_seconds": latency([[x for x in cell.seconds if x is not None] for cell in cells]),
+        "edit_seconds": seconds,
+        "edit_forwards": forwards(seconds, costs.get("forward_seconds")),
         "peak_memory_bytes": max(cell.cell["peak_memory_bytes"] for cell in cells),
+        "device_memory": max(counted, key=lambda one: one["used"], default=None),
         "failed_edits": len(failures),
         "first_failure": failures[0] if failures else None,
-        **_costs(cells),
+        **costs,
     }
 
 

@@ -50,7 +50,8 @@ def rows_frame(runs: Sequence[Run]) -> pd.DataFrame:
     Columns: ``run``, ``editor``, ``model``, the setting, ``size``, ``seeds`` (complete ones), ``status`` (``complete``,
     ``partial``: some seeds; ``failed`` or ``missing``: none), ``reason``; every share and ``edit_mean`` with ``_low``
     and ``_high``; ``edit_p50`` and the other costs of :data:`kgt_editor.reporting.names.MEASURES`; ``relation_source``
-    for KGT. The numbers come from the records; from the summary where a run has no records.
+    for KGT; ``reference`` and, by the paired bootstrap against that editor, ``_p`` of every share. The other numbers
+    come from the records; from the summary where a run has no records.
     """
     return pd.DataFrame(
         [_row(run, editor, size) for run in runs for size in run.sizes for editor in run.config["editors"]]
@@ -80,11 +81,22 @@ def _row(run: Run, editor: str, size: int) -> dict[str, Any]:
     row["status"], row["reason"] = _status(run, editor, size, len(seeds))
     if seeds:
         row |= _from_summary(summary) if run.cases is None else _from_records(run, editor, size, seeds, summary)
+        row |= _compared(run, editor, size)
     return row
 
 
 def _is_complete(cell: dict[str, Any]) -> bool:
     return bool(cell["status"] == "complete")
+
+
+def _compared(run: Run, editor: str, size: int) -> dict[str, Any]:
+    """How sure it is that an editor differs from the run's reference: ``reference``, and ``<share>_p`` each."""
+    found = (run.summary or {}).get("comparisons")  # a run of an earlier version has none
+    if not found:
+        return {}
+    rows = [one["metrics"] for one in found["rows"] if (one["editor"], one["size"]) == (editor, size)]
+    known = {f"{name}_p": one["p"] for metrics in rows for name, one in metrics.items() if one}
+    return {"reference": found["reference"], **known}
 
 
 def _status(run: Run, editor: str, size: int, complete: int) -> tuple[str, str]:

@@ -104,6 +104,17 @@ def test_an_edit_changes_what_the_model_answers(name: str, tiny_lm: LM, tiny_rec
 
 
 @every_editor
+def test_records_evaluated_together_score_as_one_by_one(name: str, tiny_lm: LM, tiny_records: Records) -> None:
+    model, tok = tiny_lm
+    editor = prepared(name, tiny_lm, tiny_records)
+    edited, _ = editor.apply(model, tok, requests_of(tiny_records[:4]))
+    together = scores(edited, tok, tiny_records)
+    apart = [score for record in tiny_records for score in scores(edited, tok, (record,))]
+    assert [score.log_prob for score in together] == pytest.approx([score.log_prob for score in apart], abs=1e-4)
+    assert [score.greedy for score in together] == [score.greedy for score in apart]
+
+
+@every_editor
 @pytest.mark.parametrize("keyword", ["return_orig_weights", "keep_original_weight"])
 def test_restoring_is_bit_identical(name: str, keyword: str, tiny_lm: LM, tiny_records: Records) -> None:
     model, tok = tiny_lm

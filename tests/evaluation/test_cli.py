@@ -44,9 +44,13 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
         assert (row["mode"], row["size"], row["seeds"], row["failed_edits"]) == (mode, 4, [0, 1], 0)
         assert row["edit_seconds"]["p50"] > 0
         assert row["forward_seconds"] > 0
+        assert row["edit_forwards"]["p50"] == row["edit_seconds"]["p50"] / row["forward_seconds"]
         assert row["peak_memory_bytes"] > 0
     assert summary["rows"][1]["metrics"]["efficacy_accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert (summary["failed"], summary["missing"], summary["complete"]) == ([], [], True)
+    assert summary["comparisons"]["reference"] == "none"
+    assert [row["editor"] for row in summary["comparisons"]["rows"]] == ["memory", "fake"]
+    assert summary["comparisons"]["rows"][0]["metrics"]["efficacy_accuracy"]["difference"] > 0
 
     records = read(folder, "records.jsonl")
     assert len({(r["editor"], r["seed"], r["case_id"]) for r in records}) == len(records) == 3 * 2 * 4
@@ -108,6 +112,21 @@ def test_sizes_are_evaluated_along_one_sequence(compare, fake_editors, tmp_path)
     ):
         assert without_times(ours) == without_times(theirs)
     assert compare("--sizes", "2", "--editors", "memory,fake", "--size", "2")[0] == 2
+
+
+def test_the_batch_size_changes_nothing_but_rounding(compare, tmp_path):
+    found = []
+    for size in ("auto", "1"):
+        out = tmp_path / size
+        assert compare("--batch-size", size, out=out)[0] == 0
+        (folder,) = out.iterdir()
+        assert str(read(folder, "manifest.json")["config"]["batch_size"]) == size
+        found.append([record["raw"]["edit"]["log_prob_new"] for record in read(folder, "records.jsonl")])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    for wrong in ("0", "many"):
+        code, _, err = compare("--batch-size", wrong)
+        assert code == 2
+        assert f"--batch-size: must be a whole number above zero, not '{wrong}'" in err.replace("\n", " ")
 
 
 def test_limit_takes_the_first_records_of_the_same_order(compare, tmp_path):
@@ -348,7 +367,7 @@ def test_known_only_limits_the_records_and_reports_the_share(compare, tmp_path, 
 
     from kgt_editor.evaluation import run
 
-    def knows_even_people(model, tok):
+    def knows_even_people(model, tok, batch_size=None):
         return lambda prompts, targets: [SimpleNamespace(greedy=int(p.split()[1]) % 2 == 0) for p in prompts]
 
     monkeypatch.setattr(run, "scorer", knows_even_people)

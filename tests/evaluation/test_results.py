@@ -15,6 +15,7 @@ from kgt_editor.evaluation.results import (
     git_state,
 )
 from kgt_editor.evaluation.summary import CellNumbers, read_numbers, summary_row
+from kgt_editor.lm.device_memory import DeviceMemory
 from kgt_editor.lm.scoring import TargetScore
 
 
@@ -47,6 +48,13 @@ def test_a_row_has_the_promised_names_and_numbers():
     assert (row["seeds"], row["failed_edits"], row["peak_memory_bytes"]) == ([0, 1], 1, 1001)
     assert row["first_failure"] == "refused"
     assert (row["editor"], row["model"], row["dataset"], row["mode"], row["size"]) == ("fake", "m", "d", "single", 4)
+
+
+def test_memory_of_a_device_is_the_largest_of_the_cells():
+    cells = [cell(seed, [True]) for seed in range(3)]
+    assert row_of(*cells)["device_memory"] is None
+    cells[0].device_memory, cells[2].device_memory = DeviceMemory(5, "nvml"), DeviceMemory(7, "nvml")
+    assert row_of(*cells)["device_memory"] == {"used": 7, "source": "nvml"}
 
 
 def test_a_cell_in_which_every_edit_failed_has_no_latency():

@@ -148,5 +148,5 @@ def change(path: Path, **values: Any) -> None:
     """Replace top-level keys of a JSON file; ``config`` and the like are merged."""
     content = json.loads(path.read_text())
     for key, value in values.items():
-        content[key] = content[key] | value if isinstance(value, dict) else value
+        content[key] = content.get(key, {}) | value if isinstance(value, dict) else value
     path.write_text(json.dumps(content))
