@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument("--model", default="testbed-gpt2", help="default %(default)s")
     parser.add_argument("--dataset", default="world", help="default %(default)s")
     parser.add_argument("--data", type=Path, help="file of a data set that is read from one")
-    parser.add_argument("--records", type=int, default=512, help="default %(default)s")
+    parser.add_argument("--records", type=int, default=1024, help="default %(default)s")
     parser.add_argument(
         "--chunk", type=int, default=CASES_A_BATCH, help="records evaluated together (default %(default)s)"
     )
