@@ -97,7 +97,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _batch_size(text: str) -> int | str:
-    return text if text == "auto" else _positive(text)
+    return text if text == "auto" else positive(text)
 
 
 def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:

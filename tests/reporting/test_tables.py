@@ -203,7 +203,7 @@ def test_what_is_not_told_apart_from_the_reference_is_marked(run, builder):
     metrics = {name: {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 0.4, "cases": 40} for name in names.SHARES}
     metrics["paraphrase_score"] = metrics["paraphrase_score"] | {"p": 0.001}
     metrics["neighbourhood_score"] = None
-    found = {"reference": "kgt", "resamples": 10_000, "rows": [{"editor": "rome", "size": 40, "metrics": metrics}]}
+    found = {"reference": "kgt", "resamples": 10_000, "rows": [{"editor": "rome", "size": 20, "metrics": metrics}]}
     builder.change(run / "summary.json", comparisons=found)
     scores, costs = tables_of(run)
     rows = dict(zip(scores.blocks[0].editors, scores.blocks[0].cells, strict=True))
