@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.evaluation.launch import TRIES, Ended, Needs, T, Task, Watch, attempt, given_up, one_line, pack
 
+_PATIENCE = 10.0  # seconds for a cluster to answer
 _LOOK_AFTER = 5.0  # seconds between looks at the nodes that are left
 _DEATHS = {
     "OutOfMemoryError": "Ray killed its worker because the node ran out of memory",
@@ -53,6 +55,7 @@ class RayLauncher:
             self._ray = importlib.import_module("ray")
         except ImportError:
             raise UsageError("--launcher ray needs Ray: pip install 'kgt_editor[ray]'") from None
+        _check_reachable(self._address)
         before = signal.getsignal(signal.SIGTERM)
         own: dict[str, Any] = {"include_dashboard": False} if local else {}
         try:
@@ -130,6 +133,19 @@ class RayLauncher:
         wanted = {"CPU": needs.threads, "GPU": needs.gpus, "memory": needs.memory_bytes}
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         return any(all(node.get(name, 0) >= count for name, count in wanted.items()) for node in nodes)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # 'auto', 'local'
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"no Ray cluster at {address}: {one_line(error)}; start one with 'ray start --head' or give no address"
+        ) from None
 
 
 def _work(payload: bytes) -> tuple[Ended[Any], bytes]:

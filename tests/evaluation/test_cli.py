@@ -365,12 +365,12 @@ def test_the_script_runs_from_any_folder(tmp_path):
 def test_known_only_limits_the_records_and_reports_the_share(compare, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from kgt_editor.evaluation import run
+    from kgt_editor.evaluation import look
 
     def knows_even_people(model, tok, batch_size=None):
         return lambda prompts, targets: [SimpleNamespace(greedy=int(p.split()[1]) % 2 == 0) for p in prompts]
 
-    monkeypatch.setattr(run, "scorer", knows_even_people)
+    monkeypatch.setattr(look, "scorer", knows_even_people)
     code, _, err = compare("--known-only")
     assert code == 0, err
     records = [r["case_id"] for r in read(the_run(tmp_path), "records.jsonl") if r["editor"] == "none"]

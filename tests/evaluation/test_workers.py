@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
+import types
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -179,6 +181,17 @@ def test_a_folder_travels_whole_with_its_empty_folders_and_without_its_lock(tmp_
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["cells"]
     unpack(packed(tmp_path / "nowhere"), target)
     assert list(target.iterdir()) == []
+
+
+def test_ray_that_is_not_there_and_a_cluster_that_does_not_answer_are_told(compare, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", types.ModuleType("ray"))
+    code, err = compare("--launcher", "ray", "--ray-address", "127.0.0.1:9")
+    assert code == 2
+    assert "no Ray cluster at 127.0.0.1:9: ConnectionRefusedError" in err
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, err = compare("--launcher", "ray")
+    assert code == 2
+    assert "--launcher ray needs Ray: pip install 'kgt_editor[ray]'" in err
 
 
 @pytest.mark.parametrize(
