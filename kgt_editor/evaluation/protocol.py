@@ -24,6 +24,7 @@ from kgt_editor.evaluation.results import CaseResult, EditResult
 from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy
+from kgt_editor.lm.passes import out_of_memory
 
 MODES = ("sequential", "single")
 WARM_UP_EDITS = 2
@@ -220,14 +221,6 @@ def reason_of(error: BaseException) -> str:
     """An error in one line; with its kind, unless it was written for a user."""
     told = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
     return " ".join(told.split())
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory gave out, of the device or of the machine."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    told = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
 
 
 def _warm_up(editor: Editor, model: Any, tok: Any, records: Sequence[Record]) -> None:

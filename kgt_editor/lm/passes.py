@@ -14,7 +14,7 @@ _CPU_TOKENS = 512
 _GPU_TOKENS = 2048
 
 # What torch says, where it raises no OutOfMemoryError of its own.
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "DefaultCPUAllocator: can't allocate memory")
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def tokens_a_pass(device: torch.device) -> int:
@@ -26,7 +26,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a device, or the machine, has no memory left."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in told for words in _OUT_OF_MEMORY)
 
 
 def in_passes(
