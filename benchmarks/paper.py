@@ -4,8 +4,9 @@ python benchmarks/paper.py --profile smoke      # a minute: do all parts work he
 python benchmarks/paper.py --profile testbed    # the shipped models; an hour on two cores
 python benchmarks/paper.py --profile gpu --counterfact counterfact.json   # the paper's models
 
-One run of compare.py for each model, data set and number of edits, under ``--out``. A run that is there already and
-complete, with the same settings, is not made again: call the script again after an interruption.
+One run of compare.py for each model and data set, at all numbers of edits, under ``--out``. A run that is there already
+and complete, with the same settings, is not made again, and one that was interrupted is gone on with: call the script
+again.
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ PROFILES = {
 
 
 def cells(profile: Profile, files: dict[str, Path | None], editors: Sequence[str]) -> Iterator[list[str]]:
-    """The arguments of compare.py, one list a run, small ones first."""
-    for size in profile.sizes:
-        for dataset in profile.datasets:
-            if dataset != "world" and files.get(dataset) is None:
-                continue
-            for model in profile.models:
-                found = ["--model", model, "--dataset", dataset, "--size", str(size), "--seeds", str(profile.seeds)]
-                found += ["--editors", ",".join(editors), "--dtype", profile.dtype]
-                yield found + (["--data", str(files[dataset])] if dataset != "world" else [])
+    """The arguments of compare.py, one list a run."""
+    sizes = ",".join(map(str, profile.sizes))
+    for dataset in profile.datasets:
+        if dataset != "world" and files.get(dataset) is None:
+            continue
+        for model in profile.models:
+            found = ["--model", model, "--dataset", dataset, "--sizes", sizes, "--seeds", str(profile.seeds)]
+            found += ["--editors", ",".join(editors), "--dtype", profile.dtype]
+            yield found + (["--data", str(files[dataset])] if dataset != "world" else [])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,15 +105,17 @@ def _complete(command: Sequence[str], out: Path) -> bool:
     """Whether a run with these very settings has ended well."""
     from kgt_editor.errors import KgtError
     from kgt_editor.evaluation.cli import build_config, build_parser
-    from kgt_editor.evaluation.results import config_hash
-    from kgt_editor.evaluation.run import check_request, resolved_config
+    from kgt_editor.evaluation.run import check_request
 
     try:
         request = check_request(build_config(build_parser().parse_args(list(command)), ROOT / "hparams"), out)
     except KgtError:
         return False  # compare.py says what is wrong
-    manifests = out.glob(f"*-{config_hash(resolved_config(request))}-*/manifest.json")
-    return any(json.loads(path.read_text(encoding="utf-8")).get("status") == "complete" for path in manifests)
+    try:
+        manifest = json.loads((request.folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return bool(manifest.get("status") == "complete")
 
 
 def _say(text: str) -> None:

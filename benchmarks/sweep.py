@@ -33,9 +33,11 @@ from kgt_editor.data import base as data_base
 from kgt_editor.data.base import DataSet
 from kgt_editor.editors.base import get_editor_class, resolve_hparams
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.console import results_console
 from kgt_editor.evaluation.protocol import BaseWeights, CellPlan, run_cell
-from kgt_editor.evaluation.results import environment, summary_row
+from kgt_editor.evaluation.results import environment
+from kgt_editor.evaluation.summary import CellNumbers, summary_row
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.loading import load_model
 
@@ -92,10 +94,12 @@ def measure(
     plan = CellPlan(data.validation[:size], data.known_facts, data.training, "single", seed=0)
     try:
         editor.prepare(model, tok, data.training, advance)
-        cell = run_cell(editor, name, model, tok, plan, base, lambda case: None, advance)
+        log = CellLog(name, 0)
+        run_cell(editor, model, tok, plan, base, log, advance)
     finally:
         base.restore(model)
-    row = summary_row([cell], "mean")
+    (cell,) = log.results
+    row = summary_row([CellNumbers.of(cell, "mean")])
     found = {metric: row["metrics"][metric] and round(row["metrics"][metric]["mean"], 4) for metric in SHOWN}
     seconds = statistics.median(cell.edit_seconds)
     return {**found, "failed_edits": cell.failed_edits, "median_edit_seconds": round(seconds, 4)}

@@ -141,6 +141,31 @@ class Editor(ABC):
         """
         return None
 
+    def save_state(self, model: nn.Module, folder: Path) -> bool:
+        """Writes all that the edits of a sequence have changed, so that another process can go on after them.
+
+        What :meth:`prepare` makes is no part of it. Editors that do not define this and :meth:`load_state` are edited
+        as any other; where a run is interrupted, their cells begin with the first edit again.
+
+        Args:
+            model: what the last ``apply`` returned, or the base model where every edit failed.
+            folder: an empty one, for files of this editor's choice.
+
+        Returns:
+            whether it was written; no, where this editor cannot be saved.
+        """
+        return False
+
+    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
+        """Makes the edits that :meth:`save_state` wrote, bit for bit, and returns the edited model.
+
+        Args:
+            model: the base model, changed in place where that is what ``apply`` does.
+            tok: its tokenizer.
+            folder: what :meth:`save_state` wrote.
+        """
+        raise NotImplementedError(f"editor '{self.name}' saves states but defines no load_state")
+
 
 def restore_model(model: nn.Module, restore: Restore) -> nn.Module:
     """Undoes the edits that returned ``restore``, bit for bit, and returns ``model``."""

@@ -6,9 +6,12 @@ import hashlib
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -59,6 +62,26 @@ def save(kind: str, key: str, tensors: dict[str, Tensor]) -> None:
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:
         warnings.warn(f"cannot keep {path}: {error}; set KGT_EDITOR_CACHE to a writable folder", stacklevel=2)
+
+
+@contextmanager
+def alone(kind: str, key: str) -> Iterator[None]:
+    """Holds the entry for one process: what it saves in here, the next one finds when it gets in.
+
+    Waits for as long as another process is in; one that dies is out. Where the folder cannot be written or its file
+    system has no locks nobody is kept out, and the same work is done twice.
+    """
+    path = cache_folder() / "locks" / f"{kind}-{key}.lock"
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _path(kind: str, key: str) -> Path:

@@ -26,8 +26,8 @@ from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor, Progress, Restore, file_stems, restore_model
 from kgt_editor.editors.easyedit_import import HOME, check_model_name, load, require
 from kgt_editor.editors.easyedit_scoring import OneByOne
-from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.lm.layers import device_of
+from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
+from kgt_editor.lm.layers import check_in_one_place, device_of
 from kgt_editor.lm.loading import model_source
 
 PREFIX = "easyedit"
@@ -104,6 +104,14 @@ class EasyEditEditor(Editor):
         check_model_name(source)
         values["model_name"] = source
         return cls(EasyEditHParams(alg_name=algorithm, model_name=model_name, values=values))
+
+    def supports(self, model: nn.Module) -> tuple[bool, str]:
+        """Any that lies in one place; what a method cannot edit it says itself."""
+        try:
+            check_in_one_place(model)
+        except UnsupportedModelError as error:
+            return False, str(error)
+        return True, ""
 
     def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
         """Keeps texts on other matters, which WISE wants beside each request."""

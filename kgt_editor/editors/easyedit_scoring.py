@@ -34,7 +34,9 @@ class OneByOne(nn.Module):
         return self.edited(**kwargs)
 
     @torch.no_grad()
-    def score_targets(self, prompts: Sequence[str], targets: Sequence[str], batch_size: int = 1) -> list[TargetScore]:
+    def score_targets(
+        self, prompts: Sequence[str], targets: Sequence[str], batch_size: int | None = None
+    ) -> list[TargetScore]:
         """Score ``targets[i]`` as the continuation of ``prompts[i]``; ``batch_size`` is of no effect.
 
         Raises:

@@ -122,10 +122,11 @@ class HypernetEditor(WeightEditor, Generic[_N]):
             json.dumps([asdict(record) for record in training]),
         )
         network = self.network_for(model).to(device_of(model))
-        if not _fill(network, cache.load(self.name, key)):
-            with frozen(model), torch.enable_grad():
-                self.train(model, network, Sampler(model, tok, training, self.hparams), progress)
-            cache.save(self.name, key, network.state_dict())
+        with cache.alone(self.name, key):  # two cells of this editor may begin side by side
+            if not _fill(network, cache.load(self.name, key)):
+                with frozen(model), torch.enable_grad():
+                    self.train(model, network, Sampler(model, tok, training, self.hparams), progress)
+                cache.save(self.name, key, network.state_dict())
         network.requires_grad_(False)
         self._networks[model] = self._by_weights[weights] = network
 

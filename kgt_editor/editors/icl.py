@@ -13,19 +13,21 @@ finds likeliest under KGT's T_extract.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
 
 from kgt_editor.editors.base import Editor
-from kgt_editor.editors.memory import Memory, Told
+from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_told
 from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
-from kgt_editor.kgt import relations, scoring
+from kgt_editor.kgt import relations
 from kgt_editor.kgt.hparams import TemplatedHParams
 from kgt_editor.kgt.templates import Templates, render_triple
+from kgt_editor.lm import tree
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode, join
@@ -178,7 +180,7 @@ class ICLEditor(Editor):
             return True, ""
         if isinstance(model, PromptedLM):
             return False, f"it is wrapped as {type(model).__name__} already; give its .lm"
-        return scoring.check_model(model) if self.hparams.fact == "triple" else (True, "")
+        return tree.check_model(model) if self.hparams.fact == "triple" else (True, "")
 
     def apply(
         self,
@@ -222,6 +224,17 @@ class ICLEditor(Editor):
             wrapped.memory.told = before
 
         return wrapped, restore
+
+    def save_state(self, model: nn.Module, folder: Path) -> bool:
+        """The memory."""
+        if isinstance(model, InContextLM):
+            write_told(folder / MEMORY, model.memory.told)
+        return True
+
+    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
+        if not (folder / MEMORY).is_file():
+            return model
+        return InContextLM(model, tok, self.hparams, read_told(folder / MEMORY))
 
 
 def apply_icl_to_model(

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from kgt_editor.editors.base import Editor, Restore
+from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import Graph, MemoryGraph, open_graph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
-from kgt_editor.kgt import scoring
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
+from kgt_editor.lm import tree
 
+_JOURNAL = "graph.db"
 KEPT_SHOWN = 8  # of an entity's triples that an edit leaves alone
 
 
@@ -36,7 +39,7 @@ class KGTEditor(Editor):
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
         """Any causal LM whose attention takes a mask, or one that has been wrapped already."""
-        return (True, "") if isinstance(model, KGEnhancedLM) else scoring.check_model(model)
+        return (True, "") if isinstance(model, KGEnhancedLM) else tree.check_model(model)
 
     def apply(
         self,
@@ -56,6 +59,21 @@ class KGTEditor(Editor):
     def edit_details(self) -> dict[str, Any] | None:
         """P(a|q) before and after the last edit, and the entity's triples with their probabilities."""
         return None if self._last is None else _details(self._last)
+
+    def save_state(self, model: nn.Module, folder: Path) -> bool:
+        """The user's journal."""
+        if isinstance(model, KGEnhancedLM):
+            model.graph.save(folder / _JOURNAL)
+        return True
+
+    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
+        if not (folder / _JOURNAL).is_file():
+            return model
+        graph = PersonalGraph(base_graph(self.hparams.graph))
+        journal = Journal(folder / _JOURNAL)
+        graph.replay(PersonalGraph(graph.base, journal).history())
+        journal.close()
+        return KGEnhancedLM(model, tok, graph, self.hparams)
 
 
 def apply_kgt_to_model(

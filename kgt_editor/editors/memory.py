@@ -6,11 +6,16 @@ half of the documents have, and a memory may hold two.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rank_bm25 import BM25Plus
+
+#: The file that keeps a user's feedback.
+MEMORY = "history.json"
 
 _WORD = re.compile(r"\w+")
 
@@ -88,6 +93,20 @@ class Memory:
         sharing = [number for number, known in enumerate(self._words) if not asked.isdisjoint(known)]
         best = sorted(sharing, key=lambda number: (scores[number], number))[-k:] if k else []
         return [self._told[number] for number in sorted(best)]
+
+
+def write_told(path: Path, told: Sequence[Told]) -> None:
+    """Feedback as a JSON file."""
+    path.write_text(json.dumps([asdict(item) for item in told], ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def read_told(path: Path) -> list[Told]:
+    """What :func:`write_told` wrote.
+
+    Raises:
+        OSError, ValueError, TypeError: there is no such file, or it is another one.
+    """
+    return [Told(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _words(text: str) -> list[str]:

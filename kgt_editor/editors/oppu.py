@@ -16,25 +16,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import Field, field_validator
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor
-from kgt_editor.editors.memory import Told
+from kgt_editor.editors.memory import MEMORY, Told, read_told, write_told
 from kgt_editor.editors.oppu_model import PersonalLM, adapted_layers
 from kgt_editor.editors.request import EditRequest, pad_right
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
-from kgt_editor.lm.layers import device_of, frozen, is_quantised
+from kgt_editor.lm.layers import check_in_one_place, device_of, frozen, is_quantised
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import continuation_ids_batch, join
 
 _NO_LABEL = -100
+_ADAPTER = "adapter.safetensors"
 
 
 class OPPUHParams(HParams):
@@ -103,6 +106,7 @@ class OPPUEditor(Editor):
         if hasattr(model, "peft_config"):
             return False, "it has an adapter already; merge or unload that first"
         try:
+            check_in_one_place(model)
             adapted_layers(model, self.hparams)
         except UnsupportedModelError as error:
             return False, str(error)
@@ -157,6 +161,23 @@ class OPPUEditor(Editor):
         if not (return_orig_weights or keep_original_weight):
             return personal, {}
         return personal, lambda: personal.set_state(before)
+
+    def save_state(self, model: nn.Module, folder: Path) -> bool:
+        """The adapter's tensors and the history."""
+        if isinstance(model, PersonalLM):
+            tensors, told = model.state()
+            save_file({str(number): tensor for number, tensor in enumerate(tensors)}, folder / _ADAPTER)
+            write_told(folder / MEMORY, told)
+        return True
+
+    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
+        if not (folder / MEMORY).is_file():
+            return model
+        personal = PersonalLM(model, tok, self.hparams)
+        tensors = load_file(folder / _ADAPTER)
+        told = tuple(read_told(folder / MEMORY))
+        personal.set_state(([tensors[str(number)] for number in range(len(tensors))], told))
+        return personal
 
 
 def tune(personal: PersonalLM, new: Sequence[Told]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +15,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from kgt_editor.editors.memory import Memory, Told
+from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_told
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.prompted import PromptedLM
@@ -25,7 +23,6 @@ from kgt_editor.lm.prompted import PromptedLM
 if TYPE_CHECKING:
     from kgt_editor.editors.oppu import OPPUHParams
 
-HISTORY = "history.json"
 _M = TypeVar("_M", bound=nn.Module)
 
 #: An adapter's tensors and the history they were tuned on.
@@ -107,8 +104,7 @@ class PersonalLM(PromptedLM):
         """Write the adapter (peft's ``adapter_config.json`` and ``adapter_model.safetensors``) and the history."""
         with _quiet():
             self.adapter.save_pretrained(str(folder), save_embedding_layers=False)
-        history = [asdict(item) for item in self.memory.told]
-        (Path(folder) / HISTORY).write_text(json.dumps(history, ensure_ascii=False, indent=1), encoding="utf-8")
+        write_told(Path(folder) / MEMORY, self.memory.told)
 
     @classmethod
     def load(cls, lm: nn.Module, tok: Any, hparams: OPPUHParams, folder: str | Path) -> PersonalLM:
@@ -118,9 +114,7 @@ class PersonalLM(PromptedLM):
             UsageError: a file is missing or broken, or the adapter is of another model.
         """
         try:
-            history = json.loads((Path(folder) / HISTORY).read_text(encoding="utf-8"))
-            memory = [Told(**item) for item in history]
-            return cls(lm, tok, hparams, memory, saved=folder)
+            return cls(lm, tok, hparams, read_told(Path(folder) / MEMORY), saved=folder)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{folder}: no adapter and history of this model: {reason}") from None

@@ -109,10 +109,11 @@ def key_covariance(
     """
     passages = _passages(dataset, samples)
     key = cache.text_hash(COVARIANCE_VERSION, cache.weights_hash(model), layer, str(dtype), *passages)
-    kept = cache.load("covariance", key)
-    if kept is None or set(kept) != {"moments"}:
-        kept = {"moments": _count_moments(model, tok, layer, passages, dtype, progress)}
-        cache.save("covariance", key, kept)
+    with cache.alone("covariance", key):
+        kept = cache.load("covariance", key)
+        if kept is None or set(kept) != {"moments"}:
+            kept = {"moments": _count_moments(model, tok, layer, passages, dtype, progress)}
+            cache.save("covariance", key, kept)
     moments = kept["moments"].to(device_of(model), torch.float64)
     ridge = _RIDGE * moments.diagonal().mean()
     factor, broken = torch.linalg.cholesky_ex(moments + ridge * torch.eye(len(moments), device=moments.device))

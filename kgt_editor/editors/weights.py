@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kgt_editor.editors.base import Editor, Restore, restore_model
 from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.lm.layers import LinearLayer, check_family, frozen, linear_layer
+
+_WEIGHTS = "weights.safetensors"
 
 
 class WeightEditor(Editor):
@@ -77,6 +81,15 @@ class WeightEditor(Editor):
             restore_model(edited, originals)
             raise
         return edited, originals if return_orig_weights or keep_original_weight else {}
+
+    def save_state(self, model: nn.Module, folder: Path) -> bool:
+        """The weights of the layers that may be changed."""
+        changed = {linear_layer(model, name).parameter: linear_layer(model, name).weight for name in self.layers(model)}
+        save_file({name: weight.detach().contiguous() for name, weight in changed.items()}, folder / _WEIGHTS)
+        return True
+
+    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
+        return restore_model(model, load_file(folder / _WEIGHTS))
 
     def _write(self, layer: LinearLayer, matrix: Tensor, originals: dict[str, Tensor]) -> None:
         # One entry that is not finite makes the sum so, and a sum costs a fraction of a test of every entry.

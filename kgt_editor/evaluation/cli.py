@@ -14,11 +14,14 @@ from rich.text import Text
 
 from kgt_editor.commands import INTERRUPTED
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.evaluation.launch_cli import add_options, check_options, positive, workers_of
 from kgt_editor.lm.loading import model_source
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.run import Outcome, RunConfig
+    from kgt_editor.evaluation.run import RunConfig
+    from kgt_editor.evaluation.runner import Outcome
 
+DEFAULT_SIZE = 200
 _PATIENCE = 2.0  # seconds after a signal in which another one is taken for the same wish
 
 
@@ -40,8 +43,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--dataset", default="world", help="see --list (default: %(default)s)")
     add("--data", type=Path, metavar="FILE", help="file of a data set that is read from one")
     add("--known-only", action="store_true", help="only facts that the model answers rightly before any edit")
-    add("--size", type=_positive, default=200, help="edits a seed (default: %(default)s)")
-    add("--seeds", type=_positive, default=1, metavar="N", help="how many: seeds 0 to N-1 (default: %(default)s)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--size", type=positive, metavar="N", help=f"edits a seed (default: {DEFAULT_SIZE})")
+    size.add_argument(
+        "--sizes", type=_sizes, metavar="N,N,...", help="edit once, to the largest, and evaluate after each of them"
+    )
+    add("--seeds", type=positive, default=1, metavar="N", help="how many: seeds 0 to N-1 (default: %(default)s)")
     add("--mode", choices=("sequential", "single"), default="sequential", help="default: %(default)s")
     add(
         "--normalise",
@@ -54,36 +61,60 @@ def build_parser() -> argparse.ArgumentParser:
     add("--graph", metavar="world|none|FILE", help="base graph of kgt (default: what its hyperparameters say)")
     add("--easyedit-hparams", type=Path, metavar="DIR", help="EasyEdit's YAMLs (default: ours, then its clone's)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--device-map", metavar="auto", help="spread a model over all GPUs, and main memory, by accelerate")
     add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+    add(
+        "--batch-size",
+        type=_batch_size,
+        default="auto",
+        metavar="auto|N",
+        help="texts a forward pass of the evaluation, at most (default: what the device uses well and has memory for)",
+    )
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+    add(
+        "--overwrite",
+        choices=("never", "only-missing", "always"),
+        default="only-missing",
+        help="what becomes of a run that is there: shown, gone on with, or deleted (default: %(default)s)",
+    )
+    add(
+        "--checkpoint-every",
+        type=positive,
+        default=50,
+        metavar="N",
+        help="edits after which the state is saved; a killed run loses no more (default: %(default)s)",
+    )
     add("--no-report", action="store_true", help="leave out tables, figures and report.html")
-    add("--limit", type=_positive, metavar="N", help="smoke run: only the first N records")
+    add("--limit", type=positive, metavar="N", help="smoke run: only the first N records")
+    add_options(parser)
     add("--list", action="store_true", help="list editors, models and data sets")
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
-    return value
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(positive(part.strip()) for part in text.split(","))
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else positive(text)
 
 
 def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
     """The request as typed values.
 
     Raises:
-        UsageError: an empty list of editors, a malformed ``--set``, or a ``--graph`` nobody reads.
+        UsageError: an empty list of editors, several sizes in single mode, a malformed ``--set``, or a ``--graph``
+            nobody reads.
     """
     from kgt_editor.evaluation.run import RunConfig
 
     editors = tuple(name.strip() for name in options.editors.split(",") if name.strip())
     if not editors:
         raise UsageError("--editors names no editor")
+    sizes = options.sizes or (options.size or DEFAULT_SIZE,)
+    if options.mode == "single" and len(set(sizes)) > 1:
+        raise UsageError("--mode single undoes every edit, so that their number changes nothing: give one --size")
     overrides: dict[str, dict[str, str]] = {}
     for text in options.set:
         target, equals, value = text.partition("=")
@@ -104,16 +135,18 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         model=options.model,
         dataset=options.dataset,
         data=options.data,
-        size=options.size,
+        sizes=sizes,
         seeds=options.seeds,
         mode=options.mode,
         normalise=options.normalise,
         hparams_dir=options.hparams or hparams_dir,
         overrides=overrides,
         device=options.device,
+        device_map=options.device_map,
         dtype=options.dtype,
         limit=options.limit,
         known_only=options.known_only,
+        batch_size=options.batch_size,
     )
 
 
@@ -150,13 +183,17 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
 
     from kgt_editor.data.bar import download_bar
     from kgt_editor.evaluation.console import Display
-    from kgt_editor.evaluation.run import check_request, run
+    from kgt_editor.evaluation.run import Manner, check_request, run
 
+    config = build_config(options, hparams_dir)
+    check_options(options)
     with download_bar(stderr) as progress:
-        request = check_request(build_config(options, hparams_dir), options.out, progress)
+        request = check_request(config, options.out, progress, here=options.launcher != "ray")
     if not stderr.is_terminal or Path(model_source(options.model)).is_dir():
         logging.disable_progress_bar()  # only a download is worth a bar of its own
-    outcome = run(request, ["compare.py", *arguments], Display(stderr), debug=options.debug)
+    manner = Manner(options.overwrite, options.checkpoint_every, options.debug)
+    with workers_of(options) as workers:
+        outcome = run(request, ["compare.py", *arguments], Display(stderr), manner, workers)
     code = _show(outcome, stderr)
     if outcome.rows and not (options.no_report or outcome.interrupted):
         _report(outcome, stderr, options.debug)
@@ -193,9 +230,16 @@ def _show(outcome: Outcome, stderr: Console) -> int:
         stderr.print(Text(f"compare.py: editor '{failure['editor']}', {where} failed: {failure['reason']}"))
     if outcome.interrupted:
         left = len(outcome.missing)
-        stderr.print(Text(f"compare.py: interrupted, {left} cells not complete; measured so far: {outcome.folder}"))
+        stderr.print(
+            Text(
+                f"compare.py: interrupted, {left} cells not complete; the same command goes on with them: "
+                f"{outcome.folder}"
+            )
+        )
         return INTERRUPTED
-    return 1 if outcome.failed else 0
+    if outcome.missing:
+        stderr.print(Text(f"compare.py: {len(outcome.missing)} cells not complete, left so: {outcome.folder}"))
+    return 1 if outcome.failed or outcome.missing else 0
 
 
 def _list() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich import box
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from kgt_editor.evaluation.results import CellResult
+from kgt_editor.evaluation.board import Board
 
 PLAIN_WIDTH = 160  # of what is printed where stdout is no terminal
 
@@ -57,14 +57,16 @@ class Display:
 
             yield advance
 
-    def prepared(self, editor: str, seconds: float) -> None:
-        """Says how long a preparation took."""
-        self._line(f"{_title(editor, None)}: {_seconds(seconds)}")
+    def board(self, total: int) -> AbstractContextManager[Board]:
+        """Shows ``total`` cells of which several run at a time."""
+        return Board.shown(self.console, total, self._line)
 
-    def finished(self, editor: str, seed: int, cell: CellResult) -> None:
-        """Says that a cell is complete."""
-        failed = f", {cell.failed_edits} edits failed" if cell.failed_edits else ""
-        self._line(f"{_title(editor, seed)}: {len(cell.cases)} edits{failed}")
+    def finished(self, cell: Mapping[str, Any]) -> None:
+        """Says that a cell is complete; ``cell`` is its last line of ``cells.jsonl``."""
+        told = f"{_title(cell['editor'], cell['seed'])}: {cell['cases']} edits"
+        if cell["failed_edits"]:
+            told += f", {cell['failed_edits']} edits failed, the first because: {cell['first_failure']}"
+        self._line(told)
 
     def note(self, text: str) -> None:
         """Says something about the whole run."""
@@ -93,11 +95,14 @@ def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
 
     Where that is wider than ``width`` characters, editors become columns and measures rows.
     """
-    first = rows[0]
+    first, sizes = rows[0], list(dict.fromkeys(row["size"] for row in rows))
     seeds = max(len(row["seeds"]) for row in rows)
-    title = f"{first['model']} on {first['dataset']}: {first['size']} {first['mode']} edits, {seeds} seed(s)"
-    headings = ["editor", *_COLUMNS.values(), *_COST_COLUMNS]
-    lines = [headings, *([row["editor"], *_shares(row), *_costs(row)] for row in rows)]
+    edits = ", ".join(f"{size:,}" for size in sizes)
+    title = f"{first['model']} on {first['dataset']}: {edits} {first['mode']} edits, {seeds} seed(s)"
+    several = len(sizes) > 1
+    headings = ["editor", *(["edits"] if several else []), *_COLUMNS.values(), *_COST_COLUMNS]
+    names = [[row["editor"], *([f"{row['size']:,}"] if several else [])] for row in rows]
+    lines = [headings, *([*name, *_shares(row), *_costs(row)] for name, row in zip(names, rows, strict=True))]
     table = _table(title, lines)
     # Measured on a console that is wider than any table, which says what the table wants rather than what it gets.
     if Console(width=10_000).measure(table).maximum <= width:

@@ -25,14 +25,21 @@ METRICS = (*CASE_METRICS, "unedited_recall")
 NORMALISATIONS = ("mean", "sum")
 
 
-def scorer(model: Any, tok: Any, batch_size: int = 64) -> Scorer:
+def scorer(model: Any, tok: Any, batch_size: int | None = None) -> Scorer:
     """How to score continuations under ``model``.
 
     A model that answers in its own way (KGT's) is asked through its method ``score_targets``, with plain text
     prompts only; any other is scored as a plain language model.
+
+    Args:
+        model: plain or edited.
+        tok: its tokenizer.
+        batch_size: texts a forward pass, at most; without it whoever scores chooses.
     """
     own = getattr(model, "score_targets", None)
     if callable(own):
+        if batch_size is None:
+            return lambda prompts, targets: own(prompts, targets)
         return lambda prompts, targets: own(prompts, targets, batch_size=batch_size)
     return lambda prompts, targets: score_targets(model, tok, prompts, targets, batch_size=batch_size)
 

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor, Restore, restore_model
 from kgt_editor.errors import KgtError
 from kgt_editor.evaluation.answers import say
+from kgt_editor.evaluation.base_weights import BaseWeights
+from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
-from kgt_editor.evaluation.results import CaseResult, CellResult
+from kgt_editor.evaluation.results import CaseResult, EditResult
+from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy
+from kgt_editor.lm.passes import out_of_memory
 
 MODES = ("sequential", "single")
 WARM_UP_EDITS = 2
-CASES_A_BATCH = 16  # cases evaluated, then written, together
+CASES_A_BATCH = 512  # cases evaluated, then written, together: the more, the more of their texts they share
 FACTS_AFTER_EACH_EDIT = 5
 FORWARD_PROMPTS = 20
 REQUEST_FIELDS = ("query", "subject", "relation_id", "target_new", "target_true")
 
 Advance = Callable[[str, int, int], None]
+
+
+class SpoiledCellError(KgtError):
+    """What a cell has measured says nothing about its editor; given again, it begins with the first edit."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class CellPlan:
         warm_up: edits made and undone before anything is timed.
         mode: ``sequential`` or ``single``.
         seed: of Python's, numpy's and torch's global generators.
+        sizes: the numbers of edits after which everything edited so far is evaluated, growing; the last one is
+            that of ``records``. Empty for that one alone. Single mode knows no other.
+        batch_size: texts a forward pass of the evaluation, at most; None: as many as the device uses well.
     """
 
     records: Sequence[Record]
@@ -50,192 +60,124 @@ class CellPlan:
     warm_up: Sequence[Record]
     mode: str
     seed: int
+    sizes: tuple[int, ...] = ()
+    batch_size: int | None = None
 
     @property
-    def queries(self) -> frozenset[str]:
-        """Edit prompts of the run: as neighbourhood prompt or known fact they would be changed on purpose."""
-        return frozenset(record.query for record in self.records)
+    def stops(self) -> tuple[int, ...]:
+        """``sizes``, spelt out."""
+        return self.sizes or (len(self.records),)
 
-    @property
-    def untouched_facts(self) -> list[KnownFact]:
-        """The known facts without those the run edits."""
-        return [fact for fact in self.known_facts if fact.prompt not in self.queries]
+    def queries(self, size: int) -> frozenset[str]:
+        """The first ``size`` edit prompts: as neighbourhood prompt or known fact they would be changed on purpose."""
+        return frozenset(record.query for record in self.records[:size])
 
-
-class BaseWeights:
-    """A copy of a model's weights and of its answer to a probe, to start every cell from the same model."""
-
-    def __init__(self, model: Any, tok: Any) -> None:
-        self._saved = {name: value.detach().to("cpu", copy=True) for name, value in _tensors(model)}
-        self._trainable = {name: value.requires_grad for name, value in model.named_parameters()}
-        self._probe = tok("The town of", return_tensors="pt").input_ids.to(device_of(model))
-        self._answer = self._ask(model)
-
-    def restore(self, model: Any) -> None:
-        """Write the saved weights back.
-
-        Raises:
-            KgtError: the model is not what it was: another set of tensors, or hooks that change its answers.
-        """
-        with torch.no_grad():
-            for name, value in _tensors(model):
-                if name in self._saved and self._saved[name].shape == value.shape:
-                    value.copy_(self._saved[name])
-        for name, value in model.named_parameters():
-            value.requires_grad_(self._trainable.get(name, False))
-            value.grad = None
-        model.eval()
-        changed = self.difference(model)
-        if changed:
-            raise KgtError(f"the base model cannot be brought back: {changed}")
-
-    def difference(self, model: Any) -> str | None:
-        """What is not bit for bit as it was; None where everything is."""
-        found = dict(_tensors(model))
-        for name in found.keys() ^ self._saved.keys():
-            return f"{name} was {'added' if name in found else 'removed'}"
-        for name, value in found.items():
-            if not _same_bits(value.detach().cpu(), self._saved[name]):
-                return f"{name} differs"
-        return None if _same_bits(self._ask(model), self._answer) else "the weights are the same, its answers are not"
-
-    @torch.no_grad()
-    def _ask(self, model: Any) -> Tensor:
-        logits: Tensor = model(self._probe).logits
-        return logits.cpu()
-
-
-def _tensors(model: Any) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
-
-
-def _same_bits(left: Tensor, right: Tensor) -> bool:
-    if left.shape != right.shape or left.dtype != right.dtype:
-        return False
-    return torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
+    def untouched_facts(self, size: int) -> list[KnownFact]:
+        """The known facts without those that the first ``size`` edits touch."""
+        edited = self.queries(size)
+        return [fact for fact in self.known_facts if fact.prompt not in edited]
 
 
 def run_cell(
-    editor: Editor,
-    name: str,
-    model: Any,
-    tok: Any,
-    plan: CellPlan,
-    base: BaseWeights,
-    on_case: Callable[[CaseResult], None],
-    advance: Advance,
-) -> CellResult:
+    editor: Editor, model: Any, tok: Any, plan: CellPlan, base: BaseWeights, log: CellLog, advance: Advance
+) -> None:
     """Edit and evaluate; the model is left as the editor leaves it, see :meth:`BaseWeights.restore`.
 
-    Sequential: every record is edited once, in order, and all are evaluated after the last edit. Single: edit,
-    evaluate, undo, for one record after the other. A record whose edit raises a ``KgtError`` is evaluated on the model
-    as it is and counted as failed.
+    Sequential: every record is edited once, in order, and after each of the plan's sizes all records edited so far are
+    evaluated. Single: edit, evaluate, undo, for one record after the other. A record whose edit raises an error,
+    whichever it is, is evaluated on the model as it is and counted as failed; only where memory gives out does the
+    cell end. The generators of random numbers are set anew before every edit, so that it does not matter what came
+    before it, and where an earlier process left off.
 
     Args:
-        name: the row's name, which may carry a preset.
-        on_case: called once a record, as soon as it is measured; on an early end also for records that were edited
-            but not yet evaluated.
+        model: the base model.
+        log: takes in what is measured, as soon as it is; what it holds already is not measured again.
         advance: progress, ``(stage, done, total)``.
 
     Raises:
-        KgtError: the editor cannot undo its edits, or none of them succeeded.
+        SpoiledCellError: the editor cannot undo its edits, or none of them succeeded.
+        KgtError: an edit needs more memory than there is.
     """
     _seed_everything(plan.seed)
     tidy(device_of(model))
     _warm_up(editor, model, tok, plan.warm_up)
-    _check_undone(name, model, base)
-    cell = CellResult(name, plan.seed)
-
-    def finish(case: CaseResult) -> None:
-        cell.cases.append(case)
-        on_case(case)
-
-    _seed_everything(plan.seed)
+    _check_undone(log.editor, model, base)
     if plan.mode == "sequential":
-        _sequential(editor, model, tok, plan, cell, finish, advance)
+        _sequential(editor, model, tok, plan, log, advance)
     else:
-        _single(editor, model, tok, plan, cell, finish, advance)
-        _check_undone(name, model, base)
-    if cell.failed_edits == len(cell.cases):
-        # The row would be the no-edit row under another name.
-        raise KgtError(f"all {cell.failed_edits} edits failed, the first because: {cell.cases[0].failure}")
-    return cell
+        _single(editor, model, tok, plan, base, log, advance)
+        _check_undone(log.editor, model, base)
 
 
-def _sequential(
-    editor: Editor,
-    model: Any,
-    tok: Any,
-    plan: CellPlan,
-    cell: CellResult,
-    finish: Callable[[CaseResult], None],
-    advance: Advance,
-) -> None:
-    edits: list[tuple[float | None, str | None, dict[str, Any] | None]] = []
+def _sequential(editor: Editor, model: Any, tok: Any, plan: CellPlan, log: CellLog, advance: Advance) -> None:
     total = len(plan.records)
-    try:
-        for record in plan.records:
-            done, failure = _edit(editor, model, tok, record, undo=False)
-            if done:
-                model = done.value[0]
-                cell.peak_memory_bytes = max(cell.peak_memory_bytes, done.peak_bytes)
-            edits.append((done.seconds if done else None, failure, editor.edit_details() if done else None))
-            advance("editing", len(edits), total)
-        score = scorer(model, tok)
-        for start in range(0, total, CASES_A_BATCH):
-            chunk = plan.records[start : start + CASES_A_BATCH]
-            found = evaluate(score, chunk, plan.queries)
-            said = _said(model, tok, chunk, found)
-            for position, record, scores, answer in zip(range(start, total), chunk, found, said, strict=False):
-                finish(_case(record, position, *edits[position], scores, answer))
-            advance("evaluating", len(cell.cases), total)
-        cell.recalled = recall(score, plan.untouched_facts)
-    finally:
-        for position in range(len(cell.cases), len(edits)):
-            finish(_case(plan.records[position], position, *edits[position], None))
+    model = log.resume(editor, model, tok)
+    for size in plan.stops:
+        for position in range(len(log.edits), size):
+            done, edit = _edit(editor, model, tok, plan, position)
+            model = done.value[0] if done else model
+            log.edited(edit)
+            advance("editing", position + 1, total)
+            log.checkpoint(editor, model)
+        if size in log.finished:
+            continue
+        if size == total:
+            _check_some_succeeded(log)
+        log.checkpoint(editor, model, now=True)
+        _evaluate(model, tok, plan, size, log, advance)
+        if size < total:
+            tidy(device_of(model))  # the evaluation's memory is not to count for the edits that follow
+
+
+def _evaluate(model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, advance: Advance) -> None:
+    """All cases of the first ``size`` edits, in batches that are the same wherever an earlier process left off."""
+    memory = device_memory(device_of(model))
+    score, queries = scorer(model, tok, plan.batch_size), plan.queries(size)
+    for start in range(log.evaluated(size), size, CASES_A_BATCH):
+        chunk = plan.records[start : min(start + CASES_A_BATCH, size)]
+        found = evaluate(score, chunk, queries)
+        said = _said(model, tok, chunk, found)
+        edits = log.told(start, start + len(chunk))
+        log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, said, strict=True)])
+        advance("evaluating", start + len(chunk), size)
+    log.finish(size, recall(score, plan.untouched_facts(size)), memory)
 
 
 def _single(
-    editor: Editor,
-    model: Any,
-    tok: Any,
-    plan: CellPlan,
-    cell: CellResult,
-    finish: Callable[[CaseResult], None],
-    advance: Advance,
+    editor: Editor, model: Any, tok: Any, plan: CellPlan, base: BaseWeights, log: CellLog, advance: Advance
 ) -> None:
-    facts = cycle(plan.untouched_facts)
-    for position, record in enumerate(plan.records):
-        done, failure = _edit(editor, model, tok, record)
+    size = len(plan.records)
+    facts, queries = plan.untouched_facts(size), plan.queries(size)
+    log.rewind(log.evaluated(size))
+    for position in range(log.evaluated(size), size):
+        record = plan.records[position]
+        done, edit = _edit(editor, model, tok, plan, position, undo=True)
+        if done is None and base.difference(model):  # an editor that stopped half way
+            base.restore(model)
         edited = done.value[0] if done else model
-        score = scorer(edited, tok)
-        (scores,) = evaluate(score, [record], plan.queries)
+        score = scorer(edited, tok, plan.batch_size)
+        (scores,) = evaluate(score, [record], queries)
         (said,) = _said(edited, tok, [record], [scores])
-        details = editor.edit_details() if done else None
         # All facts after every edit would cost more than the edits; the next few in turn estimate the same mean.
-        hits = recall(score, list(islice(facts, FACTS_AFTER_EACH_EDIT)))
-        cell.recalled += hits
+        first = FACTS_AFTER_EACH_EDIT * position
+        asked = [facts[number % len(facts)] for number in range(first, first + FACTS_AFTER_EACH_EDIT) if facts]
+        hits = recall(score, asked)
         if done:
-            cell.peak_memory_bytes = max(cell.peak_memory_bytes, done.peak_bytes)
             restore_model(edited, done.value[1])
-        seconds = done.seconds if done else None
-        finish(_case(record, position, seconds, failure, details, scores, said, tuple(hits)))
-        advance("editing and evaluating", position + 1, len(plan.records))
+        log.edited(edit)
+        log.add(size, [_case(record, edit, scores, said, tuple(hits))])
+        advance("editing and evaluating", position + 1, size)
+    if size not in log.finished:
+        _check_some_succeeded(log)
+        log.finish(size, log.recalled(size))
 
 
 def _case(
-    record: Record,
-    position: int,
-    seconds: float | None,
-    failure: str | None,
-    details: dict[str, Any] | None,
-    scores: CaseScores | None,
-    said: str | None = None,
-    recalled: tuple[bool, ...] = (),
+    record: Record, edit: EditResult, scores: CaseScores, said: str | None, recalled: tuple[bool, ...] = ()
 ) -> CaseResult:
     request = {name: getattr(record, name) for name in REQUEST_FIELDS}
-    return CaseResult(record.case_id, position, seconds, failure, scores, recalled, request, said, details)
+    told = (edit.position, edit.seconds, edit.failure, scores, recalled, request, said, edit.details)
+    return CaseResult(record.case_id, *told)
 
 
 def _said(model: Any, tok: Any, records: Sequence[Record], scores: Sequence[CaseScores]) -> list[str | None]:
@@ -251,32 +193,65 @@ def _said(model: Any, tok: Any, records: Sequence[Record], scores: Sequence[Case
 
 
 def _edit(
-    editor: Editor, model: Any, tok: Any, record: Record, undo: bool = True
-) -> tuple[Measured[tuple[Any, Restore]] | None, str | None]:
-    request = record.request()
+    editor: Editor, model: Any, tok: Any, plan: CellPlan, position: int, undo: bool = False
+) -> tuple[Measured[tuple[Any, Restore]] | None, EditResult]:
+    """One edit and what it cost; nothing where it failed.
+
+    Raises:
+        KgtError: out of memory.
+    """
+    record = plan.records[position]
+    _seed_everything(plan.seed, position)
     try:
-        return measure(lambda: editor.apply(model, tok, [request], return_orig_weights=undo), device_of(model)), None
-    except KgtError as error:
-        return None, str(error)
+        done = _apply(editor, model, tok, record, undo)
+    except Exception as error:
+        reason = reason_of(error)
+        if out_of_memory(error):
+            raise KgtError(f"edit {position} (case {record.case_id}) ran out of memory: {reason}") from error
+        return None, EditResult(position, record.case_id, None, reason, 0, None)
+    return done, EditResult(position, record.case_id, done.seconds, None, done.peak_bytes, editor.edit_details())
+
+
+def _apply(editor: Editor, model: Any, tok: Any, record: Record, undo: bool) -> Measured[tuple[Any, Restore]]:
+    request = record.request()
+    return measure(lambda: editor.apply(model, tok, [request], return_orig_weights=undo), device_of(model))
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line; with its kind, unless it was written for a user."""
+    told = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())
 
 
 def _warm_up(editor: Editor, model: Any, tok: Any, records: Sequence[Record]) -> None:
     for record in records[:WARM_UP_EDITS]:
-        done, _ = _edit(editor, model, tok, record)
-        if done:
+        try:
+            done = _apply(editor, model, tok, record, undo=True)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+        else:
             restore_model(*done.value)
 
 
 def _check_undone(name: str, model: Any, base: BaseWeights) -> None:
     changed = base.difference(model)
     if changed:
-        raise KgtError(f"editor '{name}' did not undo its own edit: {changed}")
+        raise SpoiledCellError(f"editor '{name}' did not undo its own edit: {changed}")
 
 
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+def _check_some_succeeded(log: CellLog) -> None:
+    """The row would be the no-edit row under another name."""
+    if len(log.failed) == len(log.edits):
+        raise SpoiledCellError(f"all {len(log.edits)} edits failed, the first because: {log.edits[0].failure}")
+
+
+def _seed_everything(*parts: int) -> None:
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    value = int.from_bytes(digest[:4], "big")
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The files a run leaves behind: ``manifest.json``, ``records.jsonl``, ``cells.jsonl`` and ``summary.json``."""
+"""What is measured: an edit, a case, a cell, and what a run was made with."""
 
 from __future__ import annotations
 
@@ -10,20 +10,40 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import kgt_editor
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.metrics import CASE_METRICS, CaseScores
-from kgt_editor.evaluation.stats import latency, share_interval
+from kgt_editor.evaluation.metrics import CaseScores
+from kgt_editor.lm.device_memory import DeviceMemory
 
 # Goes up when a key changes its meaning or goes away; readers refuse a version they do not know. Keys may be added
-# without: records of version 1 may lack ``request``, ``said`` and ``details``.
-SCHEMA_VERSION = 1
+# without. Version 2: a line of records.jsonl and of cells.jsonl, and a row of the summary, holds for the number of
+# edits in its ``size``; in version 1 a run had one.
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """One edit of a cell, before anything is evaluated.
+
+    Attributes:
+        position: place in the order of edits, from 0.
+        seconds: wall time; None where it failed.
+        failure: why it failed; None where it did not.
+        peak_bytes: the highest memory while it ran; 0 where it failed.
+        details: what it changed, where a person can read it; see ``Editor.edit_details``.
+    """
+
+    position: int
+    case_id: int
+    seconds: float | None
+    failure: str | None
+    peak_bytes: int
+    details: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -54,13 +74,22 @@ class CaseResult:
 
 @dataclass
 class CellResult:
-    """An editor with a seed: everything the summary is made of."""
+    """An editor with a seed after a number of edits.
+
+    Attributes:
+        recalled: hits on the known facts that no edit touched.
+        peak_memory_bytes: see :func:`kgt_editor.lm.meter.measure`; the largest of the edits.
+        device_memory: after the last edit of a sequence, as the driver counts it; None without a GPU, and where edits
+            and evaluation take turns, as the evaluation's memory would be in it.
+    """
 
     editor: str
     seed: int
+    size: int
     cases: list[CaseResult] = field(default_factory=list)
     recalled: list[bool] = field(default_factory=list)
     peak_memory_bytes: int = 0
+    device_memory: DeviceMemory | None = None
 
     @property
     def edit_seconds(self) -> list[float]:
@@ -71,6 +100,19 @@ class CellResult:
     def failed_edits(self) -> int:
         """How many edits failed; such a record counts as not edited in every metric."""
         return sum(case.failure is not None for case in self.cases)
+
+
+def case_row(editor: str, seed: int, size: int, case: CaseResult, normalise: str) -> dict[str, Any]:
+    """A line of ``records.jsonl``: a case under an editor after ``size`` edits, with all raw numbers."""
+    scored = case.scores
+    return {
+        "editor": editor,
+        "seed": seed,
+        "size": size,
+        **{key: value for key, value in vars(case).items() if key != "scores"},
+        "metrics": scored.metrics(normalise) if scored else None,
+        "raw": scored.as_dict() if scored else None,
+    }
 
 
 def check_writable(folder: Path) -> None:
@@ -88,97 +130,10 @@ def check_writable(folder: Path) -> None:
         raise UsageError(f"cannot write to the output folder {folder}: {reason}; give another with --out") from None
 
 
-class RunFolder:
-    """One run's folder; every line is on disk before the next is measured."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def create(cls, out: Path, label: str, config: dict[str, Any]) -> RunFolder:
-        """A new folder ``<label>-<hash of config>-<counter>`` under ``out``."""
-        digest = config_hash(config)
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", label)
-        counter = 1
-        while True:
-            path = out / f"{stem}-{digest}-{counter}"
-            try:
-                path.mkdir()
-            except FileExistsError:
-                counter += 1
-            else:
-                return cls(path)
-
-    def append_case(self, editor: str, seed: int, case: CaseResult, normalise: str) -> None:
-        """One line of ``records.jsonl``: a case under an editor, with all raw numbers."""
-        scored = case.scores
-        row = {
-            "editor": editor,
-            "seed": seed,
-            **{key: value for key, value in vars(case).items() if key != "scores"},
-            "metrics": scored.metrics(normalise) if scored else None,
-            "raw": scored.as_dict() if scored else None,
-        }
-        self._append("records.jsonl", row)
-
-    def append_cell(self, cell: CellResult, status: str, reason: str | None, **extra: Any) -> None:
-        """One line of ``cells.jsonl``: an editor with a seed, what is not of a single case."""
-        row = {
-            "editor": cell.editor,
-            "seed": cell.seed,
-            "status": status,
-            "reason": reason,
-            "cases": len(cell.cases),
-            "failed_edits": cell.failed_edits,
-            "recalled": cell.recalled,
-            "peak_memory_bytes": cell.peak_memory_bytes,
-            **extra,
-        }
-        self._append("cells.jsonl", row)
-
-    def _append(self, name: str, row: dict[str, Any]) -> None:
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    def write(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file whole or not at all."""
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        part = self.path / f".{name}.part"
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, self.path / name)
-
-
 def config_hash(config: dict[str, Any]) -> str:
     """Eight hexadecimal digits that change with anything in ``config``."""
     text = json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def summary_row(cells: Sequence[CellResult], normalise: str, **facts: Any) -> dict[str, Any]:
-    """The complete cells of one editor as a row of ``summary.json``.
-
-    A metric's interval is over seeds, or over cases where there is one seed (see
-    :func:`kgt_editor.evaluation.stats.share_interval`); a metric no record has a prompt for is null.
-    ``edit_seconds`` leaves failed edits out, ``failed_edits`` counts them.
-    """
-    metrics: dict[str, Any] = {}
-    for name in CASE_METRICS:
-        by_seed = []
-        for cell in cells:
-            values = [case.scores.metrics(normalise)[name] for case in cell.cases if case.scores]
-            by_seed.append([value for value in values if value is not None])
-        metrics[name] = share_interval(by_seed)
-    metrics["unedited_recall"] = share_interval([[float(hit) for hit in cell.recalled] for cell in cells])
-    return {
-        "editor": cells[0].editor,
-        **facts,
-        "seeds": [cell.seed for cell in cells],
-        "metrics": {name: interval and asdict(interval) for name, interval in metrics.items()},
-        "edit_seconds": latency([cell.edit_seconds for cell in cells]),
-        "peak_memory_bytes": max(cell.peak_memory_bytes for cell in cells),
-        "failed_edits": sum(cell.failed_edits for cell in cells),
-    }
 
 
 def now() -> str:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from kgt_editor.data import base as data_base
-from kgt_editor.data.base import DataSet, KnownFact, seeded_key
+from kgt_editor.data.base import DataSet
 from kgt_editor.editors.base import Editor, create_editor, get_editor_class, names
-from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
+from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.isolated import Job, run_cell_apart
-from kgt_editor.evaluation.known import KnownRecords
-from kgt_editor.evaluation.metrics import scorer
-from kgt_editor.evaluation.protocol import BaseWeights, CellPlan, plain_inference, run_cell
-from kgt_editor.evaluation.results import (
-    SCHEMA_VERSION,
-    CaseResult,
-    CellResult,
-    RunFolder,
-    check_writable,
-    environment,
-    now,
-    summary_row,
-)
-from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.loading import check_model, load_model, resolve_device
+from kgt_editor.evaluation.launch import Task
+from kgt_editor.evaluation.lines import DiskError
+from kgt_editor.evaluation.look import Look, TakeALook, bench_of, look
+from kgt_editor.evaluation.results import SCHEMA_VERSION, check_writable, now
+from kgt_editor.evaluation.run_folder import MANIFEST, RunFolder
+from kgt_editor.evaluation.runner import Outcome, gather, in_turn, missing, summarise, tasks
+from kgt_editor.evaluation.task import Bench
+from kgt_editor.evaluation.workers import Workers
+from kgt_editor.lm.loading import check_model, check_placement
 
-MAX_KNOWN_FACTS = 300
+Overwrite = Literal["never", "only-missing", "always"]
 
 
 class RunConfig(BaseModel):
@@ -45,33 +37,38 @@ class RunConfig(BaseModel):
     model: str
     dataset: str
     data: Path | None = None
-    size: int
+    sizes: tuple[int, ...]
     seeds: int
     mode: Literal["sequential", "single"]
     normalise: Literal["mean", "sum"]
     hparams_dir: Path
     overrides: dict[str, dict[str, str]] = {}
     device: str = "auto"
+    device_map: str | None = None
     dtype: str = "float32"
     limit: int | None = None
     known_only: bool = False
+    batch_size: int | Literal["auto"] = "auto"
+
+    @property
+    def texts_a_pass(self) -> int | None:
+        """``batch_size`` as scorers take it: None where they choose."""
+        return None if self.batch_size == "auto" else self.batch_size
+
+    @field_validator("sizes")
+    @classmethod
+    def _growing(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(sizes)))
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The numbers of edits after which a cell is evaluated: ``sizes``, those above ``limit`` cut to it."""
+        return tuple(sorted({size if self.limit is None else min(size, self.limit) for size in self.sizes}))
 
     @property
     def count(self) -> int:
-        """Records a cell edits: ``size``, or the first ``limit`` of them."""
-        return self.size if self.limit is None else min(self.size, self.limit)
-
-
-@dataclass
-class Outcome:
-    """How a run ended."""
-
-    folder: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
-    missing: list[dict[str, Any]] = field(default_factory=list)
-    interrupted: bool = False
-    forward_seconds: float = 0.0
+        """Records a cell edits."""
+        return self.stops[-1]
 
 
 @dataclass
@@ -83,6 +80,13 @@ class Request:
     data: DataSet
     out: Path
 
+    @property
+    def folder(self) -> Path:
+        """Where the run is, or will be: a folder named by all that decides what is measured."""
+        config = self.config
+        label = f"{Path(config.model).name.replace(':', '-')}-{config.dataset}-{config.mode}-{config.count}"
+        return RunFolder.place(self.out, label, resolved_config(self))
+
 
 def row_names(editors: Sequence[str]) -> list[str]:
     """The rows of the table: ``all`` unfolded, each once, and the no-edit row always first."""
@@ -90,13 +94,16 @@ def row_names(editors: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(["none", *wanted]))
 
 
-def check_request(config: RunConfig, out: Path, progress: Callable[[int, int | None], None] | None = None) -> Request:
+def check_request(
+    config: RunConfig, out: Path, progress: Callable[[int, int | None], None] | None = None, here: bool = True
+) -> Request:
     """Look at everything in a request that can be wrong, cheapest first, before anything heavy starts.
 
     Args:
         config: what was asked.
         out: where results go.
         progress: told the bytes of a data set's download.
+        here: whether the cells run on this machine, so that it must have the device.
 
     Raises:
         UsageError: unknown editor, model, data set, device, hyperparameter; a broken file; a size above the pool; a
@@ -105,7 +112,8 @@ def check_request(config: RunConfig, out: Path, progress: Callable[[int, int | N
     rows = row_names(config.editors)
     for name in rows:
         get_editor_class(name)
-    resolve_device(config.device)
+    if here:
+        check_placement(config.device, config.device_map)
     data = data_base.load(config.dataset, config.data, progress)
     if data.histories and not data.records:
         raise UsageError(f"data set '{config.dataset}' holds users' histories, no edits to compare")
@@ -147,170 +155,166 @@ def resolved_config(request: Request) -> dict[str, Any]:
     }
 
 
-def run(request: Request, command: Sequence[str], display: Display, debug: bool = False) -> Outcome:
-    """Run every cell and write the results folder; a failing cell does not stop the others.
+@dataclass(frozen=True)
+class Manner:
+    """How a run is gone about; nothing of this changes what it measures.
+
+    Attributes:
+        overwrite: what becomes of a run that is there: ``never`` leaves it as it is, ``only-missing`` goes on with what
+            it lacks, ``always`` deletes it and begins anew.
+        checkpoint_every: edits after which an editor's state is saved; a run that is killed loses no more.
+        debug: show the tracebacks of cells that fail.
+    """
+
+    overwrite: Overwrite = "only-missing"
+    checkpoint_every: int = 50
+    debug: bool = False
+
+
+def run(
+    request: Request,
+    command: Sequence[str],
+    display: Display,
+    manner: Manner | None = None,
+    workers: Workers | None = None,
+) -> Outcome:
+    """Run every cell that is missing and write the results folder; a failing cell does not stop the others.
+
+    Args:
+        request: see :func:`check_request`.
+        command: as it was given.
+        display: shows how it goes.
+        manner: how it is gone about.
+        workers: who runs the cells; this process does without any.
 
     Raises:
-        UsageError: the model cannot be loaded or an editor does not support it (nothing has been prepared then).
+        UsageError: the model cannot be loaded or an editor does not support it (nothing has been prepared then); the
+            folder holds another run.
+        KgtError: another process works on the folder, or it cannot be written.
     """
-    config = request.config
-    model, tok = load_model(config.model, config.device, config.dtype)
-    for name, editor in request.editors.items():
-        ok, reason = editor.supports(model)
-        if not ok:
-            raise UnsupportedModelError(f"editor '{name}' cannot edit '{config.model}': {reason}; leave it out")
-    known = None
-    if config.known_only:
-        request, known = _known_only(request, model, tok, display)
-    resolved = resolved_config(request)
-    label = f"{Path(config.model).name.replace(':', '-')}-{config.dataset}-{config.mode}-{config.count}"
-    folder = RunFolder.create(request.out, label, resolved)
-    manifest = {
+    manner = manner or Manner()
+    resolved, path = resolved_config(request), request.folder
+    # Nothing is left behind of a request that turns out to be impossible, and no model loaded for one that is done.
+    ready = None if (path / MANIFEST).is_file() else _ready(request, display, workers)
+    with RunFolder.opened(path, resolved, display.note, anew=manner.overwrite == "always") as folder:
+        told = folder.manifest()
+        for cell in folder.unfinished():
+            gather(cell, folder, display)
+        if told is not None and (manner.overwrite == "never" or not missing(request, folder)):
+            display.note(f"{path.name} is there already; --overwrite always would measure it again")
+            outcome = summarise(request, folder, [], told.get("known_only"))
+            if not outcome.missing and told.get("status") != "complete":
+                folder.write(MANIFEST, {"ended": now(), **told, "status": "complete"})
+            return outcome
+        request, bench, look = ready or _ready(request, display, workers)
+        known = look.known
+        _check_machine(told, look.environment, display)
+        manifest = _manifest(request, resolved, command, look, told)
+        folder.write(MANIFEST, {**manifest, "status": "running"})
+        failed: list[dict[str, Any]] = []
+        interrupted = False
+        try:
+            todo = tasks(request, folder, resolved, manner.checkpoint_every)
+            if workers is not None:
+                failed = workers.cells(todo, folder, display)
+            else:
+                assert bench is not None
+                failed = in_turn(todo, folder, bench, display, manner.debug)
+        except KeyboardInterrupt:
+            interrupted = True
+        except DiskError:
+            with suppress(DiskError):  # a file may be small enough for what is left
+                summarise(request, folder, failed, known)
+                folder.write(MANIFEST, {**manifest, "ended": now(), "status": "interrupted"})
+            raise
+        for cell in folder.unfinished():  # of a cell that was interrupted, the sizes that it had reached
+            gather(cell, folder, display)
+        outcome = summarise(request, folder, failed, known)
+        outcome.interrupted = interrupted
+        status = "interrupted" if interrupted else "failed" if failed else "complete"
+        folder.write(MANIFEST, {**manifest, "ended": now(), "status": status})
+        return outcome
+
+
+_Ready = tuple[Request, Bench | None, Look]
+
+
+def _ready(request: Request, display: Display, workers: Workers | None) -> _Ready:
+    """The request with the facts that the model knows where it asks for these, the model where this process needs it.
+
+    Raises:
+        UsageError: the model cannot be loaded, knows too little, or an editor does not support it.
+    """
+    bench = None
+    if workers is not None:
+        found = workers.do(Task("the model", TakeALook(request), workers.needs), display)
+    else:
+        bench = bench_of(request)
+        with display.stage("known facts", None) as advance:
+            found = look(request, bench, advance)
+    if found.known is None:
+        return request, bench, found
+    share, data = found.known, found.data or request.data
+    display.note(f"the model knows {share['known']} of the {share['asked']} records asked ({share['share']:.1%})")
+    return replace(request, data=data), bench, found
+
+
+def _manifest(
+    request: Request,
+    resolved: dict[str, Any],
+    command: Sequence[str],
+    look: Look,
+    told: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The manifest of a run that begins, or that of one that is gone on with and a line that says so."""
+    made = look.environment
+    if told is not None:
+        again = {"started": now(), "command": list(command), "environment": made}
+        kept = {name: value for name, value in told.items() if name not in ("ended", "status")}
+        return {**kept, "resumed": [*told.get("resumed", ()), again]}
+    return {
         "schema_version": SCHEMA_VERSION,
-        "run": folder.path.name,
+        "run": request.folder.name,
         "command": list(command),
         "config": resolved,
-        "known_only": known,
+        "known_only": look.known,
         "records_left_out": dict(request.data.skipped),
-        "environment": environment(device_of(model)),
+        "environment": made,
         "started": now(),
     }
-    folder.write("manifest.json", {**manifest, "status": "running"})
-    runner = _Runner(request, model, tok, folder, display, debug)
-    try:
-        runner.all_cells()
-    except KeyboardInterrupt:
-        runner.outcome.interrupted = True
-    outcome = runner.summarise(known)
-    status = "interrupted" if outcome.interrupted else "failed" if outcome.failed else "complete"
-    folder.write("manifest.json", {**manifest, "ended": now(), "status": status})
-    return outcome
 
 
-def _known_only(request: Request, model: Any, tok: Any, display: Display) -> tuple[Request, dict[str, Any]]:
-    """The request with the facts that the model knows, and how many of the records asked these are."""
-    config = request.config
-    with display.stage("known facts", None) as advance:
-        records = KnownRecords(scorer(model, tok), request.data, advance)
-        data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
-    share = records.share()
-    display.note(f"the model knows {share['known']} of the {share['asked']} records asked ({share['share']:.1%})")
-    return replace(request, data=data), share
+def _check_machine(told: dict[str, Any] | None, here: dict[str, Any], display: Display) -> None:
+    """Refuse to go on with a run on another kind of device; say what else differs and may move the last digits.
+
+    Raises:
+        UsageError: half of the run would be measured on a GPU and half on a CPU.
+    """
+    before = (told or {}).get("environment")
+    if not before:
+        return
+    kinds = str(before.get("device")).partition(":")[0], str(here["device"]).partition(":")[0]
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"this run was begun on {kinds[0]} and would go on on {kinds[1]}, whose times cannot stand in one table: "
+            f"give --device {kinds[0]}, another --out, or --overwrite always to begin anew"
+        )
+    facts = {
+        "device": ("device_name",),
+        "threads": ("threads",),
+        "torch": ("versions", "torch"),
+        "transformers": ("versions", "transformers"),
+    }
+    changed = [
+        f"{what} {old} / {new}"
+        for what, keys in facts.items()
+        if (old := _at(before, keys)) != (new := _at(here, keys))
+    ]
+    if changed:
+        display.note(f"begun elsewhere, which may move last digits and times: {', '.join(changed)}")
 
 
-class _Runner:
-    """One run under way."""
-
-    def __init__(
-        self, request: Request, model: Any, tok: Any, folder: RunFolder, display: Display, debug: bool
-    ) -> None:
-        self.request, self.config, self.model, self.tok = request, request.config, model, tok
-        self.folder, self.display, self.debug = folder, display, debug
-        self.outcome = Outcome(folder.path)
-        self.base = BaseWeights(model, tok)
-        self.cells: dict[str, list[CellResult]] = {name: [] for name in request.editors}
-        self.preparation: dict[str, float] = {}
-        self.inference_bytes = 0
-        self.inference_apart: dict[str, int] = {}  # of rows whose cells have processes of their own
-
-    def all_cells(self) -> None:
-        records = self.request.data.sample(self.config.count, 0)
-        self.outcome.forward_seconds, self.inference_bytes = plain_inference(self.model, self.tok, records)
-        for name, editor in self.request.editors.items():
-            self._guard(name, None, partial(self._prepare, name, editor))
-            for seed in range(self.config.seeds):
-                if name in self.preparation:
-                    self._guard(name, seed, partial(self._cell, name, editor, seed))
-
-    def _guard(self, name: str, seed: int | None, work: Callable[[], None]) -> None:
-        """Do ``work``; whatever goes wrong in it costs this editor's cell only."""
-        try:
-            self._fresh_model()
-            work()
-        except Exception as error:
-            if self.debug:
-                self.display.console.print_exception()
-            reason = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
-            reason = " ".join(reason.split())
-            self.outcome.failed.append({"editor": name, "seed": seed, "reason": reason})
-            self.display.failed(name, seed, reason)
-
-    def _fresh_model(self) -> None:
-        try:
-            self.base.restore(self.model)
-        except KgtError:  # an editor rebuilt the model itself: take a new one
-            self.model, self.tok = load_model(self.config.model, self.config.device, self.config.dtype)
-            self.base = BaseWeights(self.model, self.tok)
-
-    def _prepare(self, name: str, editor: Editor) -> None:
-        start = time.perf_counter()
-        if editor.own_process:  # it prepares where it edits
-            self.preparation[name] = 0.0
-            return
-        with self.display.stage(name, None) as advance:
-            editor.prepare(self.model, self.tok, self.request.data.training, advance)
-        self.preparation[name] = time.perf_counter() - start
-        if self.preparation[name] > 1:
-            self.display.prepared(name, self.preparation[name])
-
-    def _cell(self, name: str, editor: Editor, seed: int) -> None:
-        written: list[CaseResult] = []
-
-        def on_case(case: CaseResult) -> None:
-            written.append(case)
-            self.folder.append_case(name, seed, case, self.config.normalise)
-
-        records = self.request.data.sample(self.config.count, seed)
-        plan = CellPlan(records, self._known_facts(seed), self._warm_up(records), self.config.mode, seed)
-        cell, status, reason = CellResult(name, seed), "failed", None
-        try:
-            with self.display.stage(name, seed) as advance:
-                if editor.own_process:
-                    cell, self.inference_apart[name] = run_cell_apart(self._job(editor, name, plan), on_case, advance)
-                else:
-                    cell = run_cell(editor, name, self.model, self.tok, plan, self.base, on_case, advance)
-            status = "complete"
-        except BaseException as error:
-            cell.cases = written
-            status = "failed" if isinstance(error, Exception) else "interrupted"
-            reason = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            self.folder.append_cell(cell, status, reason, preparation_seconds=self.preparation[name])
-        self.cells[name].append(cell)
-        self.display.finished(name, seed, cell)
-
-    def _job(self, editor: Editor, name: str, plan: CellPlan) -> Job:
-        config, log = self.config, self.folder.path / f"{name.replace(':', '-')}-{plan.seed}.log"
-        training = tuple(self.request.data.training)
-        return Job(editor, name, config.model, config.device, config.dtype, plan, training, log)
-
-    def _known_facts(self, seed: int) -> list[KnownFact]:
-        facts = sorted(self.request.data.known_facts, key=lambda fact: seeded_key(seed, fact.prompt))
-        return facts[:MAX_KNOWN_FACTS]
-
-    def _warm_up(self, records: Sequence[Any]) -> Sequence[Any]:
-        """Records outside the reported ones; where the data set has none, the first of the run (undone again)."""
-        return self.request.data.validation or self.request.data.training or records
-
-    def summarise(self, known: dict[str, Any] | None) -> Outcome:
-        """Write the summary of what is complete and name what is not; ``known`` is the share of known records."""
-        outcome, config = self.outcome, self.config
-        for name, cells in self.cells.items():
-            facts = {"model": config.model, "dataset": config.dataset, "mode": config.mode, "size": config.count}
-            if cells:
-                row = summary_row(cells, config.normalise, **facts)
-                row["forward_seconds"] = outcome.forward_seconds
-                row["inference_memory_bytes"] = self.inference_apart.get(name, self.inference_bytes)
-                row["preparation_seconds"] = self.preparation[name]
-                outcome.rows.append(row)
-            done = {cell.seed for cell in cells}
-            gone = {failure["seed"] for failure in outcome.failed if failure["editor"] == name}
-            if None not in gone:
-                left = [seed for seed in range(config.seeds) if seed not in done | gone]
-                outcome.missing += [{"editor": name, "seed": seed} for seed in left]
-        summary: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "rows": outcome.rows}
-        summary |= {"known_only": known} if known else {}
-        summary |= {"complete": not (outcome.failed or outcome.missing), "normalise": config.normalise}
-        self.folder.write("summary.json", summary | {"failed": outcome.failed, "missing": outcome.missing})
-        return outcome
+def _at(values: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values

@@ -122,5 +122,12 @@ def latency(by_seed: Sequence[Sequence[float]]) -> dict[str, float] | None:
     }
 
 
+def forwards(seconds: dict[str, float] | None, forward_seconds: float | None) -> dict[str, float] | None:
+    """Every number of :func:`latency` in forward passes of the same model in the same run; None without either."""
+    if not (seconds and forward_seconds):
+        return None
+    return {name: value / forward_seconds for name, value in seconds.items()}
+
+
 def _tenth(values: Sequence[float]) -> int:
     return max(1, len(values) // 10)

@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -303,6 +303,15 @@ class Journal:
             )
         if known is None:
             raise UsageError(f"{self._name}: no user '{user}'")
+
+    def save(self, path: Path) -> None:
+        """Write a copy, everybody's edits, to a file of its own.
+
+        Raises:
+            KgtError: it cannot be written.
+        """
+        with self._lock, plain_errors(str(path)), closing(sqlite3.connect(path)) as copy:
+            self._db.backup(copy)
 
     def close(self) -> None:
         """Close the file; the write-ahead log goes into it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import UsageError
@@ -300,6 +301,29 @@ class PersonalGraph:
             self._journal.write(user, [_renumbered(entry, last) for entry in entries])
         self._id = user
         self._load()
+
+    def save(self, path: Path) -> None:
+        """Write a copy of the journal to a file, from which :meth:`replay` makes this graph again.
+
+        Raises:
+            KgtError: it cannot be written.
+        """
+        self._journal.save(path)
+
+    def replay(self, entries: Iterable[Edit]) -> None:
+        """Make another graph's edits here, one after the other, as they were made there.
+
+        Unlike :meth:`append` it leaves nothing to the order in which a journal is read: what is listed stands in the
+        order in which it was added.
+
+        Raises:
+            KgtError: the journal cannot be written to.
+        """
+        for edit in entries:
+            if edit.undoes is not None:
+                self.undo(edit.undoes)
+            else:
+                self.commit(edit.query, edit.answer, edit.added, edit.removed, before=edit.before, after=edit.after)
 
 
 def _renumbered(edit: Edit, offset: int) -> Edit:

@@ -11,10 +11,11 @@ from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import Edit
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import objective, relations, scoring
+from kgt_editor.kgt import objective, relations
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.objective import Problem, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution
+from kgt_editor.lm import forest, tree
 from kgt_editor.lm.tokens import continuation_ids_batch
 
 
@@ -208,7 +209,7 @@ def vocabulary(model: KGEnhancedLM) -> list[str]:
 
 def score(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Problem]:
     """All numbers of the edits in one forward pass: P(r | T_retrieve), P(a|q,z) and the plain P(a|q)."""
-    pairs: list[scoring.Pair] = []
+    pairs: list[tree.Pair] = []
     parts: list[tuple[list[Triple], list[Triple], list[str]]] = []
     for one, proposed in zip(asked, proposals, strict=True):
         model, query = one.model, one.feedback.query
@@ -219,7 +220,7 @@ def score(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Pr
         pairs += model.retrieval_pairs(query, one.head, names)
         pairs += continuation_ids_batch(model.tok, prompts, [one.feedback.answer] * len(prompts))
         parts.append((present, triples, names))
-    scores = iter(scoring.score_continuations(asked[0].model.lm, pairs))
+    scores = iter(forest.score_continuations(asked[0].model.lm, pairs))
     problems = []
     for proposed, (present, triples, names) in zip(proposals, parts, strict=True):
         retrieval = {name: next(scores).log_prob for name in names}

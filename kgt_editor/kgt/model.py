@@ -12,9 +12,10 @@ from torch import nn
 from kgt_editor.errors import KgtError, UnsupportedModelError
 from kgt_editor.graph.personal import Edit, PersonalGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import marginal, objective, scoring
+from kgt_editor.kgt import marginal, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.templates import render_triple
+from kgt_editor.lm import forest, tree
 from kgt_editor.lm.prompted import PromptedLM, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
@@ -55,7 +56,7 @@ class KGEnhancedLM(PromptedLM):
     """
 
     def __init__(self, lm: nn.Module, tok: Any, graph: PersonalGraph, hparams: KGTHyperParams) -> None:
-        ok, reason = scoring.check_model(lm)
+        ok, reason = tree.check_model(lm)
         if not ok:
             raise UnsupportedModelError(reason)
         super().__init__(lm, tok)
@@ -73,19 +74,20 @@ class KGEnhancedLM(PromptedLM):
         """At most ``max_candidates`` of the triples that start at ``head``: the user's, then the base's first ones."""
         return self.graph.triples_from(head, self.hparams.max_candidates)
 
-    def retrieval_pairs(self, query: str, head: str, relations: Sequence[str]) -> list[scoring.Pair]:
+    def retrieval_pairs(self, query: str, head: str, relations: Sequence[str]) -> list[tree.Pair]:
         """Token ids of T_retrieve(query) and of each relation after it."""
-        return scoring.encode_continuations(self.tok, self.templates.retrieve.format(q=query, e_q=head), relations)
+        return tree.encode_continuations(self.tok, self.templates.retrieve.format(q=query, e_q=head), relations)
 
     def reasoning_prompt(self, query: str, triple: Triple) -> str:
         """T_reasoning for one triple."""
         facts = render_triple(triple.head, triple.relation, triple.tail)
         return self.templates.reasoning.format(q=query, z=facts)
 
-    def facts(self, prompts: Sequence[str], joined: bool = False) -> list[list[Fact]]:
+    def facts(self, prompts: Sequence[str], joined: bool = False, batch_size: int | None = None) -> list[list[Fact]]:
         """For each prompt the triples it is answered with, the most probable first; none where the plain LM answers.
 
-        ``joined`` says that the prompts may end in a target: an entity at their end is not linked then.
+        ``joined`` says that the prompts may end in a target: an entity at their end is not linked then; ``batch_size``
+        as in :meth:`score_targets`.
         """
         queries = [prompt.strip() for prompt in prompts]
         asked: dict[str, list[Triple]] = {}
@@ -100,7 +102,7 @@ class KGEnhancedLM(PromptedLM):
             for query, names in relations.items()
             for pair in self.retrieval_pairs(query, asked[query][0].head, names)
         ]
-        scores = iter(scoring.score_continuations(self.lm, pairs))
+        scores = iter(forest.score_many(self.lm, pairs, batch_size))
         found: dict[str, list[Fact]] = {}
         for query, triples in asked.items():
             known = {relation: next(scores).log_prob for relation in relations[query]}
@@ -129,10 +131,16 @@ class KGEnhancedLM(PromptedLM):
 
     # How it answers
 
-    def score_targets(self, prompts: Sequence[str], targets: Sequence[str], batch_size: int = 64) -> list[TargetScore]:
+    def score_targets(
+        self, prompts: Sequence[str], targets: Sequence[str], batch_size: int | None = None
+    ) -> list[TargetScore]:
         """Score ``targets[i]`` as this model's answer to ``prompts[i]``, entity linked in the prompt alone.
 
-        ``batch_size`` is used for the prompts that the plain language model answers.
+        Args:
+            prompts: without the answer.
+            targets: one for each.
+            batch_size: texts a forward pass, at most; without it as many as the device uses well. Reading with all
+                triples (``inference: marginal``) does not look at it.
 
         Raises:
             UsageError: lists of unequal length, or an empty prompt or target.
@@ -140,7 +148,7 @@ class KGEnhancedLM(PromptedLM):
             NumericalError: the model gives NaN.
         """
         check_pairs(prompts, targets)
-        facts = self.facts(prompts)
+        facts = self.facts(prompts, batch_size=batch_size)
         scores: dict[int, TargetScore] = {}
         plain = [index for index, listed in enumerate(facts) if not listed]
         found = score_targets(
@@ -150,14 +158,14 @@ class KGEnhancedLM(PromptedLM):
         enhanced = [index for index, listed in enumerate(facts) if listed]
         if self.hparams.inference == "top1":
             pairs = self._reasoning_pairs((prompts[i], facts[i][0].triple, targets[i]) for i in enhanced)
-            scores.update(zip(enhanced, scoring.score_continuations(self.lm, pairs), strict=True))
+            scores.update(zip(enhanced, forest.score_many(self.lm, pairs, batch_size), strict=True))
         else:
             for index in enhanced:
                 pairs = self._reasoning_pairs((prompts[index], fact.triple, targets[index]) for fact in facts[index])
                 scores[index] = marginal.score(self.lm, pairs, [fact.probability for fact in facts[index]])
         return [scores[index] for index in range(len(facts))]
 
-    def _reasoning_pairs(self, asked: Iterable[tuple[str, Triple, str]]) -> list[scoring.Pair]:
+    def _reasoning_pairs(self, asked: Iterable[tuple[str, Triple, str]]) -> list[tree.Pair]:
         listed = list(asked)
         contexts = [self.reasoning_prompt(prompt.strip(), triple) for prompt, triple, _ in listed]
         return continuation_ids_batch(self.tok, contexts, [target for _, _, target in listed])

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kgt_editor.kgt.scoring import MAX_NODES, Branch, Tree, check_length, score_branches
+from kgt_editor.lm.tree import MAX_NODES, Branch, Tree, check_length, score_branches
 
 # Continuations whose first token is this much (in nats) less probable than the best one are put off: with a model
 # that knows the answer none of them is needed.

@@ -12,9 +12,9 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.relations import verbalise
-from kgt_editor.kgt import scoring
 from kgt_editor.kgt.ranking import best_continuations
 from kgt_editor.kgt.templates import SEPARATOR
+from kgt_editor.lm import tree
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode
@@ -61,8 +61,8 @@ def _terminated(tok: Any, prompt: str, vocabulary: Sequence[str]) -> tuple[list[
     if len(known) + len(missing) > _MOST_KNOWN:
         known.clear()
         missing = list(vocabulary)
-    ended = scoring.encode_continuations(tok, prompt, [f"{text} {SEPARATOR}" for text in [vocabulary[0], *missing]])
-    bare = scoring.encode_continuations(tok, prompt, missing)
+    ended = tree.encode_continuations(tok, prompt, [f"{text} {SEPARATOR}" for text in [vocabulary[0], *missing]])
+    bare = tree.encode_continuations(tok, prompt, missing)
     for relation, (_, long), (_, short) in zip(missing, ended[1:], bare, strict=True):
         known[last, relation] = long[: len(short) + 1]
     context, witness = ended[0]

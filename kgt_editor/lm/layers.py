@@ -102,16 +102,30 @@ def is_quantised(model: nn.Module) -> bool:
     return bool(getattr(model, "is_quantized", False)) or getattr(config, "quantization_config", None) is not None
 
 
+def check_in_one_place(model: nn.Module) -> None:
+    """Makes sure that all weights lie on one device, where they can be written and trained.
+
+    Raises:
+        UnsupportedModelError: they are offloaded, or spread over several devices.
+    """
+    devices = {parameter.device for parameter in model.parameters()}
+    remedy = "load it on one device (without --device-map)"
+    if any(device.type == "meta" for device in devices):
+        raise UnsupportedModelError(f"the model's weights are offloaded and cannot be edited; {remedy}")
+    if len(devices) > 1 or len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1:
+        raise UnsupportedModelError(f"the model is spread over several devices and cannot be edited; {remedy}")
+
+
 def check_family(model: nn.Module) -> None:
     """Makes sure that a weight editor can work on ``model``.
 
     Raises:
-        UnsupportedModelError: the weights are quantised or offloaded, or the architecture is none of ``FAMILIES``.
+        UnsupportedModelError: the weights are quantised, offloaded or spread, or the architecture is none of
+            ``FAMILIES``.
     """
     if is_quantised(model):
         raise UnsupportedModelError("the model's weights are quantised and cannot be edited; load it in fp32 or fp16")
-    if any(parameter.device.type == "meta" for parameter in model.parameters()):
-        raise UnsupportedModelError("the model's weights are offloaded and cannot be edited; load it on one device")
+    check_in_one_place(model)
     family = getattr(getattr(model, "config", None), "model_type", None)
     if family not in FAMILIES or type(model).__name__.startswith("Peft"):
         raise UnsupportedModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ MODELS_DIR = Path(__file__).resolve().parent.parent / "testbed" / "models"
 # A model with random weights reads what it is given through this one's tokenizer.
 _SHAPES_TOKENIZER = "testbed-gpt2"
 DTYPES = ("float32", "float16", "bfloat16")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 def known_models() -> dict[str, str]:
@@ -86,7 +88,47 @@ def check_model(name: str) -> None:
         raise _not_loadable(name, error) from None
 
 
-def load_model(name: str, device: str = "auto", dtype: str = "float32") -> tuple[Any, Any]:
+def weights_bytes(name: str, dtype: str = "float32") -> int:
+    """Bytes of a model's weights, counted on its configuration alone.
+
+    Raises:
+        UsageError: as :func:`load_model`.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if name.startswith(shapes.PREFIX):
+        model = shapes.random_model(name, torch.device("meta"), getattr(torch, dtype))
+    else:
+        try:
+            config = AutoConfig.from_pretrained(model_source(name))
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+        except (OSError, ValueError) as error:
+            raise _not_loadable(name, error) from None
+    return sum(value.numel() * value.element_size() for value in model.parameters())
+
+
+def check_placement(device: str, device_map: str | None) -> None:
+    """Find out that a model cannot be laid where it is wanted.
+
+    Raises:
+        UsageError: an unknown device or map, a map beside a device, or no accelerate.
+    """
+    if device_map is None:
+        resolve_device(device)
+        return
+    if device_map not in DEVICE_MAPS:
+        raise UsageError(f"unknown device map '{device_map}'; known: {', '.join(DEVICE_MAPS)}")
+    if device != "auto":
+        raise UsageError(f"--device-map {device_map} chooses the devices itself: leave --device {device} out")
+    if importlib.util.find_spec("accelerate") is None:
+        raise UsageError(f"--device-map {device_map} needs accelerate: pip install 'kgt_editor[large]'")
+
+
+def load_model(
+    name: str, device: str = "auto", dtype: str = "float32", device_map: str | None = None
+) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer, in evaluation mode.
 
     Args:
@@ -94,33 +136,38 @@ def load_model(name: str, device: str = "auto", dtype: str = "float32") -> tuple
             :data:`kgt_editor.lm.shapes.SHAPES`.
         device: see :func:`resolve_device`.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
+        device_map: one of :data:`DEVICE_MAPS`: accelerate spreads the blocks over the GPUs, and what does not fit there
+            over main memory. Only editors that leave the weights alone can work on such a model.
 
     Returns:
         model and tokenizer; the tokenizer has a pad token.
 
     Raises:
-        UsageError: unknown model, device or dtype.
+        UsageError: unknown model, device, dtype or map.
     """
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; known: {', '.join(DTYPES)}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    check_placement(device, device_map)
     target = resolve_device(device)
     if name.startswith(shapes.PREFIX):
+        if device_map is not None:
+            raise UsageError(f"--device-map {device_map}: the weights of '{name}' are made on one device; leave it out")
         _, tok = load_model(_SHAPES_TOKENIZER, "cpu")
         return shapes.random_model(name, target, getattr(torch, dtype)), tok
     source = model_source(name)
     try:
         tok = AutoTokenizer.from_pretrained(source)
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), device_map=device_map)
     except (OSError, ValueError) as error:
         raise _not_loadable(name, error) from None
     if tok.pad_token_id is None:
         if tok.eos_token is None:
             raise UsageError(f"the tokenizer of '{name}' has neither a pad nor an end-of-text token")
         tok.pad_token = tok.eos_token
-    return model.to(target).eval(), tok
+    return (model if device_map else model.to(target)).eval(), tok
 
 
 def _not_loadable(name: str, error: Exception) -> UsageError:

@@ -74,8 +74,12 @@ class PromptedLM(nn.Module):
         """The language model's name."""
         return str(self.lm.name_or_path)
 
-    def score_targets(self, prompts: Sequence[str], targets: Sequence[str], batch_size: int = 64) -> list[TargetScore]:
+    def score_targets(
+        self, prompts: Sequence[str], targets: Sequence[str], batch_size: int | None = None
+    ) -> list[TargetScore]:
         """Score ``targets[i]`` as this model's answer to ``prompts[i]``.
+
+        ``batch_size`` as in :func:`kgt_editor.lm.scoring.score_targets`.
 
         Raises:
             UsageError: lists of unequal length, an empty prompt or target, or a prompt that is too long.

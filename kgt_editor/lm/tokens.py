@@ -22,12 +22,15 @@ def encode(tok: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]
     """Token ids of every text; BOS only where the tokenizer adds it itself, and never a closing EOS."""
     if not texts:
         return []
-    rows: list[list[int]] = tok(list(texts)).input_ids
+    different = list(dict.fromkeys(texts))  # an evaluation asks every prompt twice
+    rows: list[list[int]] = tok(different, return_attention_mask=False).input_ids
     # A tokenizer that closes every text with EOS would put it between context and continuation.
-    return [
-        row[:-1] if len(row) > 1 and row[-1] == tok.eos_token_id and not text.endswith(str(tok.eos_token)) else row
-        for row, text in zip(rows, texts, strict=True)
-    ]
+    end, mark = tok.eos_token_id, str(tok.eos_token)
+    found = {
+        text: row[:-1] if len(row) > 1 and row[-1] == end and not text.endswith(mark) else row
+        for text, row in zip(different, rows, strict=True)
+    }
+    return [list(found[text]) for text in texts]
 
 
 def continuation_ids_batch(

@@ -39,20 +39,23 @@ def load(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
 
 
 def cases_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """Every case of every run: ``run``, ``model``, the setting, ``size`` and the columns of :attr:`Run.cases`."""
+    """Every case of every run: ``run``, ``model``, the setting and the columns of :attr:`Run.cases`."""
     frames = [run.cases.assign(**_facts(run)) for run in runs if run.cases is not None]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def rows_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """One line for each editor of each run.
+    """One line for each editor of each run and each number of edits.
 
     Columns: ``run``, ``editor``, ``model``, the setting, ``size``, ``seeds`` (complete ones), ``status`` (``complete``,
     ``partial``: some seeds; ``failed`` or ``missing``: none), ``reason``; every share and ``edit_mean`` with ``_low``
     and ``_high``; ``edit_p50`` and the other costs of :data:`kgt_editor.reporting.names.MEASURES`; ``relation_source``
-    for KGT. The numbers come from the records; from the summary where a run has no records.
+    for KGT; ``reference`` and, by the paired bootstrap against that editor, ``_p`` of every share. The other numbers
+    come from the records; from the summary where a run has no records.
     """
-    return pd.DataFrame([_row(run, editor) for run in runs for editor in run.config["editors"]])
+    return pd.DataFrame(
+        [_row(run, editor, size) for run in runs for size in run.sizes for editor in run.config["editors"]]
+    )
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -63,30 +66,47 @@ def _facts(run: Run) -> dict[str, Any]:
         "run": run.name,
         "model": config["model"],
         **setting,
-        "size": run.size,
         "started": str(run.manifest.get("started")),
     }
 
 
-def _row(run: Run, editor: str) -> dict[str, Any]:
+def _row(run: Run, editor: str, size: int) -> dict[str, Any]:
     summaries = (run.summary or {}).get("rows", ())
-    summary: dict[str, Any] = next((row for row in summaries if row["editor"] == editor), {})
-    done = [seed for (name, seed), cell in sorted(run.cells.items()) if name == editor and cell["status"] == "complete"]
+    own = (row for row in summaries if (row["editor"], row.get("size", run.size)) == (editor, size))
+    summary: dict[str, Any] = next(own, {})
+    done = [key[1] for key, cell in sorted(run.cells.items()) if key == (editor, key[1], size) and _is_complete(cell)]
     seeds = done if run.cells else summary.get("seeds", [])
-    row = {"editor": editor, **_facts(run), "seeds": len(seeds)}
+    row = {"editor": editor, **_facts(run), "size": size, "seeds": len(seeds)}
     row["relation_source"] = run.config.get("hparams", {}).get(editor, {}).get("relation_source")
-    row["status"], row["reason"] = _status(run, editor, len(seeds))
+    row["status"], row["reason"] = _status(run, editor, size, len(seeds))
     if seeds:
-        row |= _from_summary(summary) if run.cases is None else _from_records(run, editor, seeds, summary)
+        row |= _from_summary(summary) if run.cases is None else _from_records(run, editor, size, seeds, summary)
+        row |= _compared(run, editor, size)
     return row
 
 
-def _status(run: Run, editor: str, complete: int) -> tuple[str, str]:
+def _is_complete(cell: dict[str, Any]) -> bool:
+    return bool(cell["status"] == "complete")
+
+
+def _compared(run: Run, editor: str, size: int) -> dict[str, Any]:
+    """How sure it is that an editor differs from the run's reference: ``reference``, and ``<share>_p`` each."""
+    found = (run.summary or {}).get("comparisons")  # a run of an earlier version has none
+    if not found:
+        return {}
+    rows = [one["metrics"] for one in found["rows"] if (one["editor"], one["size"]) == (editor, size)]
+    known = {f"{name}_p": one["p"] for metrics in rows for name, one in metrics.items() if one}
+    return {"reference": found["reference"], **known}
+
+
+def _status(run: Run, editor: str, size: int, complete: int) -> tuple[str, str]:
     if complete:
         return ("complete" if complete == run.config["seeds"] else "partial"), ""
     failures = [one["reason"] for one in (run.summary or {}).get("failed", ()) if one["editor"] == editor]
     failures += [
-        cell["reason"] for (name, _), cell in run.cells.items() if name == editor and cell["status"] == "failed"
+        cell["reason"]
+        for (name, _, edits), cell in run.cells.items()
+        if (name, edits, cell["status"]) == (editor, size, "failed")
     ]
     return ("failed", str(failures[0])) if failures else ("missing", "not run to its end")
 
@@ -97,15 +117,16 @@ def _spread(name: str, interval: Interval | None) -> dict[str, float]:
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _from_records(run: Run, editor: str, seeds: Sequence[int], summary: dict[str, Any]) -> dict[str, Any]:
+def _from_records(run: Run, editor: str, size: int, seeds: Sequence[int], summary: dict[str, Any]) -> dict[str, Any]:
     assert run.cases is not None
-    own = run.cases[(run.cases["editor"] == editor) & run.cases["seed"].isin(seeds)]
+    cases = run.cases
+    own = cases[(cases["editor"] == editor) & (cases["size"] == size) & cases["seed"].isin(seeds)]
     by_seed = [frame.sort_values("position") for _, frame in own.groupby("seed")]
     found: dict[str, Any] = {}
     for name in SHARES:
         if name != "unedited_recall":
             found |= _spread(name, share_interval([one[name].dropna().tolist() for one in by_seed]))
-    cells = [run.cells[editor, seed] for seed in seeds if (editor, seed) in run.cells]
+    cells = [run.cells[editor, seed, size] for seed in seeds if (editor, seed, size) in run.cells]
     if cells:
         found |= _spread("unedited_recall", share_interval([[float(x) for x in cell["recalled"]] for cell in cells]))
         found["memory"] = max(cell["peak_memory_bytes"] for cell in cells) / 2**20
@@ -184,7 +205,8 @@ def without_records(runs: Sequence[Run]) -> list[str]:
 
 def failed_edits(rows: pd.DataFrame) -> list[str]:
     """A notice for every editor of a run that some edits failed for."""
-    failed = rows[rows.get("failed_edits", pd.Series(0, rows.index)) > 0]
+    last = rows["size"] == rows.groupby("run")["size"].transform("max")
+    failed = rows[last & (rows.get("failed_edits", pd.Series(0, rows.index)) > 0)]
     return [
         f"{row['run']}: {row['failed_edits']:.0f} edits of '{row['editor']}' failed and count as not edited"
         for row in failed.to_dict("records")

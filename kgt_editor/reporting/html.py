@@ -122,10 +122,11 @@ def _run(run: Run) -> str:
     config, made = run.config, run.environment
     git = made.get("git") or {}
     commit = f"{git['commit'][:12]}{', with changes' if git.get('dirty') else ''}" if git else "not from a checkout"
+    edits = ", ".join(f"{size:,}" for size in run.sizes)
     facts = {
         "Model": f"{config['model']} ({config.get('dtype', 'float32')})",
         "Data": f"{config['dataset']}, revision {config.get('data_revision')}",
-        "Edits": f"{run.size:,} {config['mode']}, {config['seeds']} seeds (0 to {config['seeds'] - 1})",
+        "Edits": f"{edits} {config['mode']}, {config['seeds']} seeds (0 to {config['seeds'] - 1})",
         "Editors": ", ".join(config["editors"]),
         "Commit": commit,
         "Device": f"{made.get('device_name')} ({made.get('device')}), {made.get('threads')} threads",

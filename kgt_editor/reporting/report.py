@@ -149,7 +149,7 @@ def _of_model(runs: Sequence[Run], rows: pd.DataFrame, size: int, where: str, st
         )
     cases = frames.cases_frame([run for run in runs if run.name in set(here["run"])])
     if not cases.empty:  # of each editor the run that the tables show
-        cases = cases.merge(here[["run", "editor"]], on=["run", "editor"])
+        cases = cases.merge(here[["run", "editor", "size"]], on=["run", "editor", "size"])
     figure = figures.latency_figure(cases, here)
     if figure is not None:
         yield Drawn(

@@ -14,8 +14,9 @@ import pandas as pd
 from kgt_editor.errors import UsageError
 from kgt_editor.reporting.names import SHARES
 
-#: The version of the run folder's files that is read here, see ``kgt_editor.evaluation.results``.
-KNOWN_SCHEMA = 1
+#: The versions of the run folder's files that are read here, see ``kgt_editor.evaluation.results``. In version 1 a run
+#: has one number of edits, and its lines do not name it.
+KNOWN_SCHEMAS = (1, 2)
 
 _CASE_SHARES = tuple(name for name in SHARES if name != "unedited_recall")
 
@@ -41,18 +42,18 @@ class Run:
     Attributes:
         path: its folder.
         manifest: what was asked, with what, when.
-        cells: the last line of ``cells.jsonl`` for each (editor, seed).
-        cases: a line a case: ``editor``, ``seed``, ``case_id``, ``position``, ``edit_seconds``, ``failed``,
+        cells: the last line of ``cells.jsonl`` for each (editor, seed, size).
+        cases: a line a case: ``editor``, ``seed``, ``size``, ``case_id``, ``position``, ``edit_seconds``, ``failed``,
             ``evaluated`` and the six metrics; None where the run has no records.
         summary: ``summary.json``; None where the run has not ended.
-        edits: (editor, seed): the edits of a graph.
+        edits: (editor, seed): the edits of a graph, as they were evaluated last.
         said_before: (seed, case): what the unedited model says.
         notices: what is wrong or missing, one sentence each.
     """
 
     path: Path
     manifest: dict[str, Any]
-    cells: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    cells: dict[tuple[str, int, int], dict[str, Any]] = field(default_factory=dict)
     cases: pd.DataFrame | None = None
     summary: dict[str, Any] | None = None
     edits: dict[tuple[str, int], list[KGTEdit]] = field(default_factory=dict)
@@ -77,10 +78,16 @@ class Run:
         return found
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """The numbers of edits after which its cells were evaluated, the smallest first."""
+        asked = self.config["sizes"] if "sizes" in self.config else [self.config["size"]]
+        limit = self.config.get("limit")
+        return tuple(sorted({int(size if limit is None else min(size, limit)) for size in asked}))
+
+    @property
     def size(self) -> int:
         """Edits a cell."""
-        size, limit = self.config["size"], self.config.get("limit")
-        return int(size if limit is None else min(size, limit))
+        return self.sizes[-1]
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
@@ -109,12 +116,12 @@ def read_run(path: Path) -> Run:
     """
     manifest = _json(path / "manifest.json")
     version = manifest.get("schema_version")
-    if version != KNOWN_SCHEMA:
+    if version not in KNOWN_SCHEMAS:
         raise UsageError(
-            f"run {path.name} has schema version {version}, this report reads {KNOWN_SCHEMA}: "
+            f"run {path.name} has schema version {version}, this report reads {' and '.join(map(str, KNOWN_SCHEMAS))}: "
             "use the version of kgt_editor that wrote it"
         )
-    for name in ("editors", "model", "dataset", "size", "seeds", "mode", "normalise"):
+    for name in ("editors", "model", "dataset", "size" if version == 1 else "sizes", "seeds", "mode", "normalise"):
         if name not in manifest.get("config", {}):
             raise UsageError(f"{path / 'manifest.json'}: config has no '{name}'; this is no run of compare.py")
     run = Run(path, manifest)
@@ -123,8 +130,8 @@ def read_run(path: Path) -> Run:
     if (path / "cells.jsonl").is_file():
         for number, cell in enumerate(_lines(path / "cells.jsonl", run), 1):
             if not {"editor", "seed", "status", "recalled", "peak_memory_bytes"} <= cell.keys():
-                raise UsageError(f"{path / 'cells.jsonl'}, line {number}: no cell of schema {KNOWN_SCHEMA}")
-            run.cells[cell["editor"], cell["seed"]] = cell
+                raise UsageError(f"{path / 'cells.jsonl'}, line {number}: no cell of schema {version}")
+            run.cells[cell["editor"], cell["seed"], cell.get("size", run.size)] = cell
     if (path / "records.jsonl").is_file():
         _read_records(path / "records.jsonl", run)
     _look_for_gaps(run)
@@ -157,13 +164,16 @@ def _lines(path: Path, run: Run) -> Iterator[dict[str, Any]]:
 
 def _read_records(path: Path, run: Run) -> None:
     columns: dict[str, Any] = {name: array("d") for name in ("edit_seconds", *_CASE_SHARES)}
-    columns |= {name: array("q") for name in ("seed", "case_id", "position", "failed", "evaluated")}
+    columns |= {name: array("q") for name in ("seed", "size", "case_id", "position", "failed", "evaluated")}
     editors: list[str] = []
+    edits: dict[tuple[str, int], dict[int, list[KGTEdit]]] = {}
     nan = float("nan")
     for line in _lines(path, run):
         try:
             editor, seed, metrics = line["editor"], line["seed"], line["metrics"]
             editors.append(editor)
+            size = line.get("size", run.size)
+            columns["size"].append(size)
             for name in ("seed", "case_id", "position"):
                 columns[name].append(line[name])
             seconds = line["edit_seconds"]
@@ -176,20 +186,20 @@ def _read_records(path: Path, run: Run) -> None:
             if editor == "none" and line.get("said") is not None:
                 run.said_before[seed, line["case_id"]] = line["said"]
             elif line.get("details") or line["failure"] is not None:
-                run.edits.setdefault((editor, seed), []).append(_edit(line))
+                edits.setdefault((editor, seed), {}).setdefault(size, []).append(_edit(line))
         except (KeyError, TypeError) as error:
-            raise UsageError(f"{path}, line {len(editors)}: no record of schema {KNOWN_SCHEMA}: {error}") from None
+            version = run.manifest["schema_version"]
+            raise UsageError(f"{path}, line {len(editors)}: no record of schema {version}: {error}") from None
     # Views of the arrays, not copies through lists: a run of 20,000 edits and 8 editors has 175,000 lines.
     frame = pd.DataFrame({name: pd.Series(memoryview(values), copy=True) for name, values in columns.items()})
     frame.insert(0, "editor", pd.Categorical(editors))
     frame[["failed", "evaluated"]] = frame[["failed", "evaluated"]].astype(bool)
     # A cell that was begun again wrote its cases anew: the last line counts.
-    run.cases = frame.drop_duplicates(["editor", "seed", "case_id"], keep="last", ignore_index=True)
-    for key, edits in list(run.edits.items()):
-        if any(edit.triples for edit in edits):
-            run.edits[key] = sorted({edit.case_id: edit for edit in edits}.values(), key=lambda edit: edit.position)
-        else:  # failures of an editor that changes weights
-            del run.edits[key]
+    run.cases = frame.drop_duplicates(["editor", "seed", "size", "case_id"], keep="last", ignore_index=True)
+    for key, by_size in edits.items():
+        last = by_size[max(by_size)]
+        if any(edit.triples for edit in last):  # else failures of an editor that changes weights
+            run.edits[key] = sorted({edit.case_id: edit for edit in last}.values(), key=lambda edit: edit.position)
 
 
 def _edit(line: dict[str, Any]) -> KGTEdit:
@@ -216,14 +226,18 @@ def _look_for_gaps(run: Run) -> None:
     if status == "running":
         run.notices.append(
             f"{run.name}: still in progress, or killed: only its complete cells are in the tables "
-            f"({_complete(run)} of {len(run.config['editors']) * run.config['seeds']})"
+            f"({_complete(run)} of {len(run.config['editors']) * run.config['seeds'] * len(run.sizes)})"
         )
     summary = run.summary or {}
     for failure in summary.get("failed", ()):
         where = "preparation" if failure["seed"] is None else f"seed {failure['seed']}"
         run.notices.append(f"{run.name}: editor '{failure['editor']}', {where} failed: {failure['reason']}")
     for gap in summary.get("missing", ()):
-        run.notices.append(f"{run.name}: editor '{gap['editor']}', seed {gap['seed']} was not run to its end")
+        left = ", ".join(f"{size:,}" for size in gap.get("sizes", ()))
+        run.notices.append(
+            f"{run.name}: editor '{gap['editor']}', seed {gap['seed']} was not run to its end"
+            + (f" (missing: {left} edits)" if left else "")
+        )
 
 
 def _complete(run: Run) -> int:

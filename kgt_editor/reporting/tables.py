@@ -24,6 +24,8 @@ _BOLD = (
     "Bold: the best, and every editor whose 95 % interval overlaps the best one's; without an interval, the same value "
     "as printed. The no-edit row takes no part."
 )
+_SURE = 0.05
+_ALIKE = "="
 _CHANCE = (
     "A model that an editor has destroyed prefers either answer at random and still scores about 50 %: read accuracy "
     "and unedited recall beside the scores."
@@ -137,9 +139,15 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
     for model in models:
         caption = f"beyond the paper: {model_label(model)}"
         blocks.append(_block(rows[rows["model"] == model], caption, [(model, name) for name in more]))
+    references = {str(name) for name in rows.get("reference", pd.Series(dtype=object)).dropna()}
     definitions = [f"{MEASURES[name].label}: {MEASURES[name].definition}." for name in (*first, *more)]
     compared = "mean log probability a token" if normalise == "mean" else "log probability in all"
     notes = [_SPREAD, _BOLD] if costs else [_SPREAD, f"Answers are compared by {compared}.", _BOLD, _CHANCE]
+    if references and not costs:
+        against = " or ".join(names.editor_label(name) for name in names.in_order(references))
+        notes.append(
+            f"{_ALIKE}: not told apart from {against} on the same cases of its run (paired bootstrap, p >= {_SURE})."
+        )
     if any(model.startswith("testbed-") for model in models):
         notes.insert(0, _TESTBED)
     if costs and any(model.startswith("shape:") for model in models):
@@ -182,6 +190,9 @@ def _cell(row: dict[str, object] | None, measure: str) -> Cell:
     text = names.shown(measure, mean)
     if low is not None and high is not None:
         text += f" ± {_half(measure, (high - low) / 2, mean)}"
+    p = _number(row.get(f"{measure}_p"))
+    if p is not None and p >= _SURE:
+        text += f" {_ALIKE}"
     if measure == "seeds" and row["status"] == "partial":
         text += " (partial)"
     return Cell(text, mean, low, high)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import random
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,17 @@ def test_an_edit_changes_what_the_model_answers(name: str, tiny_lm: LM, tiny_rec
 
 
 @every_editor
+def test_records_evaluated_together_score_as_one_by_one(name: str, tiny_lm: LM, tiny_records: Records) -> None:
+    model, tok = tiny_lm
+    editor = prepared(name, tiny_lm, tiny_records)
+    edited, _ = editor.apply(model, tok, requests_of(tiny_records[:4]))
+    together = scores(edited, tok, tiny_records)
+    apart = [score for record in tiny_records for score in scores(edited, tok, (record,))]
+    assert [score.log_prob for score in together] == pytest.approx([score.log_prob for score in apart], abs=1e-4)
+    assert [score.greedy for score in together] == [score.greedy for score in apart]
+
+
+@every_editor
 @pytest.mark.parametrize("keyword", ["return_orig_weights", "keep_original_weight"])
 def test_restoring_is_bit_identical(name: str, keyword: str, tiny_lm: LM, tiny_records: Records) -> None:
     model, tok = tiny_lm
@@ -128,6 +141,30 @@ def test_sequential_edits_add_up_and_come_off_one_by_one(name: str, tiny_lm: LM,
         assert scores(model, tok, tiny_records) == states.pop()
         restore_model(model, undo.pop())
     assert scores(model, tok, tiny_records) == states.pop()
+
+
+@every_editor
+@pytest.mark.parametrize("edits", [0, 3])
+def test_a_saved_state_is_gone_on_with_bit_for_bit(
+    name: str, edits: int, tiny_gpt2: LM, tiny_records: Records, tmp_path: Path
+) -> None:
+    base, tok = tiny_gpt2
+    fresh = deepcopy(base)
+    editor, model = prepared(name, tiny_gpt2, tiny_records), base
+    # The last answer contradicts the first: what is taken away leaves its mark on what is kept.
+    again = replace(tiny_records[0], target_new=tiny_records[0].target_true)
+    told = [*tiny_records[: edits - 1], again] if edits else []
+    for record in told:
+        model, _ = editor.apply(model, tok, [record.request()])
+    assert editor.save_state(model, tmp_path)
+    another = prepared(name, (fresh, tok), tiny_records)
+    loaded = another.load_state(fresh, tok, tmp_path)
+    assert scores(loaded, tok, tiny_records) == scores(model, tok, tiny_records)
+    for record in tiny_records[4:6]:
+        model, _ = editor.apply(model, tok, [record.request()])
+        loaded, _ = another.apply(loaded, tok, [record.request()])
+        assert another.edit_details() == editor.edit_details()
+    assert scores(loaded, tok, tiny_records) == scores(model, tok, tiny_records)
 
 
 @every_editor

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from kgt_editor.data.base import DataSet, KnownFact
 from kgt_editor.editors import base
+from kgt_editor.evaluation.cli import main
 
+ROOT = Path(__file__).resolve().parents[2]
 PERSON = "Zelda Quist"
 
 
@@ -22,6 +26,15 @@ def fake_editors(monkeypatch):
     module = importlib.import_module("fake_editors")
     module.WeightEditor.log.clear()
     return module
+
+
+@pytest.fixture
+def one_thread():
+    """This process on one thread: with another number of them, sums round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -60,3 +73,22 @@ def counterfact_file(tmp_path):
     path = tmp_path / "facts.json"
     path.write_text(json.dumps(rows))
     return path
+
+
+@pytest.fixture
+def compare(fake_editors, saved_model, counterfact_file, tmp_path, capsys):
+    """Runs the command on the tiny model and file; options given later win. Returns exit code, stdout, stderr."""
+    handlers = [(kind, signal.getsignal(kind)) for kind in (signal.SIGINT, signal.SIGTERM)]
+
+    def start(*arguments, out=tmp_path / "results", report=False):
+        base = ["--editors", "fake", "--model", str(saved_model), "--dataset", "counterfact", "--device", "cpu"]
+        base += ["--data", str(counterfact_file), "--out", str(out)]
+        base += [] if {"--size", "--sizes"} & set(arguments) else ["--size", "4"]
+        base += [] if report else ["--no-report"]
+        code = main([*base, *arguments], ROOT / "hparams")
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    yield start
+    for kind, handler in handlers:
+        signal.signal(kind, handler)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kgt_editor.config import HParams
-from kgt_editor.editors.base import Editor
+from kgt_editor.editors.base import Editor, restore_model
 from kgt_editor.errors import KgtError
 from kgt_editor.lm.scoring import TargetScore, score_targets
 
@@ -24,11 +24,16 @@ class FakeHParams(HParams):
     journal: str = ""  # a file that gets a line at every edit, for another process to watch
     refuse: tuple[int, ...] = ()
     crash: bool = False
+    crash_at: tuple[int, ...] = ()
+    half_way: tuple[int, ...] = ()
+    exhaust: str = ""
+    exhaust_after: int = 4  # applications, warm-up and preparation included
     die: bool = False
     leak: bool = False
     hook: bool = False
     unprepared: bool = False
     unsupported: bool = False
+    forgetful: bool = False  # cannot be saved
 
 
 def _double(module, args, output):
@@ -66,15 +71,28 @@ class WeightEditor(Editor):
             raise KgtError(f"case {request['case_id']} is refused")
         if self.hparams.die:
             os._exit(9)
-        if self.hparams.crash:
+        if self.hparams.crash or request["case_id"] in self.hparams.crash_at:
             raise RuntimeError("a defect\nover two lines")
+        if self.hparams.exhaust and len(self.log) > self.hparams.exhaust_after:
+            raise RuntimeError(self.hparams.exhaust)
         name, weight = next(iter(model.named_parameters()))
         before = {name: weight.detach().clone()} if return_orig_weights else {}
         with torch.no_grad():
             weight.add_(0.01 * torch.randn_like(weight))
+        if request["case_id"] in self.hparams.half_way:
+            raise RuntimeError("half way")
         if self.hparams.hook:
             model.register_forward_hook(_double)
         return model, {} if self.hparams.leak else before
+
+    def save_state(self, model, folder):
+        if not self.hparams.forgetful:
+            name, weight = next(iter(model.named_parameters()))
+            torch.save({name: weight.detach()}, folder / "weight.pt")
+        return not self.hparams.forgetful
+
+    def load_state(self, model, tok, folder):
+        return restore_model(model, torch.load(folder / "weight.pt"))
 
 
 class Memory(nn.Module):

@@ -10,29 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from cell_tasks import without_times
 
 from kgt_editor.evaluation.cli import main
 from kgt_editor.evaluation.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def compare(fake_editors, saved_model, counterfact_file, tmp_path, capsys):
-    """Runs the command on the tiny model and file; options given later win. Returns exit code, stdout, stderr."""
-    handlers = [(kind, signal.getsignal(kind)) for kind in (signal.SIGINT, signal.SIGTERM)]
-
-    def start(*arguments, out=tmp_path / "results", report=False):
-        base = ["--editors", "fake", "--model", str(saved_model), "--dataset", "counterfact", "--device", "cpu"]
-        base += ["--data", str(counterfact_file), "--size", "4", "--out", str(out)]
-        base += [] if report else ["--no-report"]
-        code = main([*base, *arguments], ROOT / "hparams")
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    yield start
-    for kind, handler in handlers:
-        signal.signal(kind, handler)
 
 
 def the_run(tmp_path):
@@ -54,16 +37,20 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert "not comparable to the paper's" in out.replace("\n", " ")
 
     summary = read(folder, "summary.json")
-    assert summary["schema_version"] == 1
+    assert summary["schema_version"] == 2
     assert [row["editor"] for row in summary["rows"]] == ["none", "memory", "fake"]
     for row in summary["rows"]:
         assert set(row["metrics"]) == set(METRICS)
         assert (row["mode"], row["size"], row["seeds"], row["failed_edits"]) == (mode, 4, [0, 1], 0)
         assert row["edit_seconds"]["p50"] > 0
         assert row["forward_seconds"] > 0
+        assert row["edit_forwards"]["p50"] == row["edit_seconds"]["p50"] / row["forward_seconds"]
         assert row["peak_memory_bytes"] > 0
     assert summary["rows"][1]["metrics"]["efficacy_accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert (summary["failed"], summary["missing"], summary["complete"]) == ([], [], True)
+    assert summary["comparisons"]["reference"] == "none"
+    assert [row["editor"] for row in summary["comparisons"]["rows"]] == ["memory", "fake"]
+    assert summary["comparisons"]["rows"][0]["metrics"]["efficacy_accuracy"]["difference"] > 0
 
     records = read(folder, "records.jsonl")
     assert len({(r["editor"], r["seed"], r["case_id"]) for r in records}) == len(records) == 3 * 2 * 4
@@ -81,13 +68,65 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert manifest["started"] <= manifest["ended"]
 
 
-def test_the_same_request_gives_the_same_numbers_in_a_folder_of_its_own(compare, tmp_path):
-    for _ in range(2):
-        assert compare("--seeds", "2")[0] == 0
-    first, second = sorted((tmp_path / "results").iterdir())
-    assert first.name.removesuffix("-1") == second.name.removesuffix("-2")
-    metrics = [[row["metrics"] for row in read(folder, "summary.json")["rows"]] for folder in (first, second)]
-    assert metrics[0] == metrics[1]
+def test_the_same_request_gives_the_same_numbers(compare, tmp_path):
+    found = []
+    for out in ("first", "second"):
+        assert compare("--seeds", "2", out=tmp_path / out)[0] == 0
+        (folder,) = (tmp_path / out).iterdir()
+        found.append((folder.name, [row["metrics"] for row in read(folder, "summary.json")["rows"]]))
+    assert found[0] == found[1]
+
+
+def test_given_again_a_complete_run_is_shown_and_not_run(compare, fake_editors, tmp_path):
+    assert compare()[0] == 0
+    folder = the_run(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    fake_editors.WeightEditor.log.clear()
+    code, out, err = compare()
+    assert code == 0
+    assert "fake" in out
+    assert f"{folder.name} is there already" in err
+    assert fake_editors.WeightEditor.log == []
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_sizes_are_evaluated_along_one_sequence(compare, fake_editors, tmp_path):
+    assert compare("--sizes", "4,2", "--editors", "memory,fake")[0] == 0
+    folder = the_run(tmp_path)
+    assert folder.name.startswith("tiny-model-counterfact-sequential-4-")
+    assert [(row["editor"], row["size"]) for row in read(folder, "summary.json")["rows"]] == [
+        (name, size) for name in ("none", "memory", "fake") for size in (2, 4)
+    ]
+    applied = [case for kind, case in fake_editors.WeightEditor.log if kind == "apply"]
+    assert len(applied) == 2 + 4  # the warm-up, and each record once
+    records = [r for r in read(folder, "records.jsonl") if r["editor"] == "fake"]
+    assert [(r["size"], r["position"]) for r in records] == [(2, 0), (2, 1), (4, 0), (4, 1), (4, 2), (4, 3)]
+    assert [(c["editor"], c["size"]) for c in read(folder, "cells.jsonl")[-2:]] == [("fake", 2), ("fake", 4)]
+    assert not list(folder.glob("cells"))
+    assert compare("--sizes", "2", "--editors", "memory,fake", out=tmp_path / "two")[0] == 0
+    (alone,) = (tmp_path / "two").iterdir()
+    wanted = [without_times(r) for r in read(folder, "records.jsonl") if r["size"] == 2]
+    assert [without_times(r) for r in read(alone, "records.jsonl")] == wanted
+    for ours, theirs in zip(
+        [c for c in read(folder, "cells.jsonl") if c["size"] == 2], read(alone, "cells.jsonl"), strict=True
+    ):
+        assert without_times(ours) == without_times(theirs)
+    assert compare("--sizes", "2", "--editors", "memory,fake", "--size", "2")[0] == 2
+
+
+def test_the_batch_size_changes_nothing_but_rounding(compare, tmp_path):
+    found = []
+    for size in ("auto", "1"):
+        out = tmp_path / size
+        assert compare("--batch-size", size, out=out)[0] == 0
+        (folder,) = out.iterdir()
+        assert str(read(folder, "manifest.json")["config"]["batch_size"]) == size
+        found.append([record["raw"]["edit"]["log_prob_new"] for record in read(folder, "records.jsonl")])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    for wrong in ("0", "many"):
+        code, _, err = compare("--batch-size", wrong)
+        assert code == 2
+        assert f"--batch-size: must be a whole number above zero, not '{wrong}'" in err.replace("\n", " ")
 
 
 def test_limit_takes_the_first_records_of_the_same_order(compare, tmp_path):
@@ -106,7 +145,7 @@ def test_set_reaches_the_editor_and_refused_edits_are_counted(compare, tmp_path)
     refused = [r["case_id"] for r in read(folder, "records.jsonl") if r["editor"] == "none"]
     code, _, err = compare("--set", f"fake.refuse={refused}", "--set", "fake.seed=3")
     assert code == 0
-    assert "fake, seed 0: 4 edits, 2 edits failed" in err
+    assert f"fake, seed 0: 4 edits, 2 edits failed, the first because: case {refused[0]} is refused" in err
     folder = the_run(tmp_path)
     assert read(folder, "summary.json")["rows"][1]["failed_edits"] == 2
     reasons = [r["failure"] for r in read(folder, "records.jsonl") if r["editor"] == "fake" and r["failure"]]
@@ -117,7 +156,8 @@ def test_set_reaches_the_editor_and_refused_edits_are_counted(compare, tmp_path)
 @pytest.mark.parametrize(
     ("option", "seed", "reason"),
     [
-        ("fake.crash=true", 0, "RuntimeError: a defect over two lines"),
+        ("fake.crash=true", 0, "all 4 edits failed, the first because: RuntimeError: a defect over two lines"),
+        ("fake.exhaust=CUDA out of memory", 0, "ran out of memory: RuntimeError: CUDA out of memory"),
         ("fake.leak=true", 0, "did not undo its own edit"),
         ("fake.hook=true", 0, "its answers are not"),
         (f"fake.refuse={list(range(60))}", 0, "all 4 edits failed, the first because: case "),
@@ -197,6 +237,11 @@ BAD = [
     (["--data", "subject.json"], ["subject.json, line 1", "'Ada' is not in"]),
     (["--size", "5000"], ["size 5000 is not between 1 and", "reported records of 'counterfact'"]),
     (["--size", "0"], ["--size", "whole number above zero, not '0'"]),
+    (["--sizes", "2,,4"], ["--sizes", "whole number above zero, not ''"]),
+    (["--sizes", "2,5000"], ["size 5000 is not between 1 and"]),
+    (["--sizes", "2,4", "--mode", "single"], ["--mode single undoes every edit", "give one --size"]),
+    (["--overwrite", "maybe"], ["--overwrite", "'never', 'only-missing', 'always'"]),
+    (["--checkpoint-every", "0"], ["--checkpoint-every", "not '0'"]),
     (["--seeds", "many"], ["--seeds", "not 'many'"]),
     (["--mode", "batch"], ["--mode", "'sequential', 'single'"]),
     (["--frobnicate"], ["unrecognized arguments: --frobnicate"]),
@@ -293,19 +338,19 @@ def test_an_interrupt_keeps_what_is_measured(saved_model, counterfact_file, tmp_
     (folder,) = out.iterdir()
     assert process.returncode == 130, stderr
     last = stderr.splitlines()[-1]
-    assert last == f"compare.py: interrupted, 1 cells not complete; measured so far: {folder}"
+    assert last == f"compare.py: interrupted, 1 cells not complete; the same command goes on with them: {folder}"
     assert "Traceback" not in stdout + stderr
     summary = read(folder, "summary.json")
     assert [row["editor"] for row in summary["rows"]] == ["none"]
-    assert summary["missing"] == [{"editor": "fake", "seed": 0}]
+    assert summary["missing"] == [{"editor": "fake", "seed": 0, "sizes": [30]}]
     assert not summary["complete"]
     records = read(folder, "records.jsonl")
-    assert sum(r["editor"] == "none" for r in records) == 30
-    kept = [r for r in records if r["editor"] == "fake"]
+    assert [r["editor"] for r in records] == ["none"] * 30
+    kept = read(folder / "cells" / "fake-0", "edits.jsonl")
     assert 0 < len(kept) < 30
-    assert all(r["edit_seconds"] >= 0.2 for r in kept)
+    assert all(r["seconds"] >= 0.2 for r in kept)
     assert read(folder, "manifest.json")["status"] == "interrupted"
-    assert read(folder, "cells.jsonl")[-1]["status"] == "interrupted"
+    assert [c["editor"] for c in read(folder, "cells.jsonl")] == ["none"]
 
 
 def test_the_script_runs_from_any_folder(tmp_path):
@@ -320,12 +365,12 @@ def test_the_script_runs_from_any_folder(tmp_path):
 def test_known_only_limits_the_records_and_reports_the_share(compare, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from kgt_editor.evaluation import run
+    from kgt_editor.evaluation import look
 
-    def knows_even_people(model, tok):
+    def knows_even_people(model, tok, batch_size=None):
         return lambda prompts, targets: [SimpleNamespace(greedy=int(p.split()[1]) % 2 == 0) for p in prompts]
 
-    monkeypatch.setattr(run, "scorer", knows_even_people)
+    monkeypatch.setattr(look, "scorer", knows_even_people)
     code, _, err = compare("--known-only")
     assert code == 0, err
     records = [r["case_id"] for r in read(the_run(tmp_path), "records.jsonl") if r["editor"] == "none"]

@@ -7,7 +7,6 @@ from rich.console import Console
 
 from kgt_editor.evaluation.console import Display, listing, results_table
 from kgt_editor.evaluation.metrics import METRICS
-from kgt_editor.evaluation.results import CellResult
 
 
 def row(editor, mean, p50=0.02):
@@ -43,6 +42,14 @@ def test_no_number_is_cut_off_at_any_width(width):
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_rows_of_several_sizes_say_which():
+    rows = [row("kgt", 0.9) | {"size": size} for size in (50, 21_919)]
+    for width in (60, 200):
+        text = printed(results_table(rows, width), width)
+        assert "21,919" in text.split("edits", 1)[1]
+        assert "50, 21,919 sequential" in " ".join(text.split())
+
+
 def test_the_no_edit_row_has_no_latency_and_a_missing_metric_no_number():
     text = printed(results_table([row("none", 0.5, 1e-6)], 120), 120)
     assert "0.0 ms" not in text
@@ -54,10 +61,12 @@ def test_off_a_terminal_there_is_one_plain_line_a_cell():
     display = Display(Console(file=stream, width=30))
     with display.stage("kgt", 0) as advance:
         advance("editing", 1, 2)
-    display.finished("kgt", 0, CellResult("kgt", 0))
+    display.finished({"editor": "kgt", "seed": 0, "cases": 4, "failed_edits": 0, "first_failure": None})
+    display.finished({"editor": "ft", "seed": 1, "cases": 4, "failed_edits": 2, "first_failure": "too long"})
     display.failed("mend", None, "a reason that is a good deal longer than the console is wide")
     assert stream.getvalue().splitlines() == [
-        "kgt, seed 0: 0 edits",
+        "kgt, seed 0: 4 edits",
+        "ft, seed 1: 4 edits, 2 edits failed, the first because: too long",
         "mend, preparation: failed: a reason that is a good deal longer than the console is wide",
     ]
 

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from cell_tasks import make_task, measured
 
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation.isolated import Job, run_cell_apart
-from kgt_editor.evaluation.protocol import BaseWeights, CellPlan, run_cell
-from kgt_editor.lm.loading import load_model
-
-
-def ignore(*args):
-    """No progress is shown."""
+from kgt_editor.evaluation.isolated import run_task_apart
+from kgt_editor.evaluation.task import PreparationError, run_task
 
 
 @pytest.fixture
-def job(fake_editors, tiny_data, saved_model, tmp_path):
-    def make(**settings):
-        editor = fake_editors.WeightEditor(fake_editors.FakeHParams(**settings))
-        plan = CellPlan(tiny_data.records[:3], tiny_data.known_facts, tiny_data.validation, "sequential", 0)
-        return Job(editor, "fake", str(saved_model), "cpu", "float32", plan, tiny_data.training, tmp_path / "fake.log")
+def task(fake_editors, tiny_data, saved_model, tmp_path):
+    def make(folder="apart", **settings):
+        return make_task(fake_editors, tiny_data, saved_model, tmp_path / folder, **settings)
 
     return make
 
 
-def test_the_cell_is_the_same(job):
-    asked, written, stages = job(refuse=(1,)), [], []
-    cell, inference_bytes = run_cell_apart(asked, written.append, lambda *stage: stages.append(stage))
-    model, tok = load_model(asked.model, "cpu")
-    here = run_cell(asked.editor, "fake", model, tok, asked.plan, BaseWeights(model, tok), ignore, ignore)
-    assert [case.scores.as_dict() for case in cell.cases] == [case.scores.as_dict() for case in here.cases]
-    assert [case.failure for case in cell.cases] == ["case 1 is refused" if c.failure else None for c in here.cases]
-    assert cell.recalled == here.recalled
-    assert [case.case_id for case in written] == [case.case_id for case in cell.cases]
-    assert cell.peak_memory_bytes > 0
-    assert inference_bytes > 0
+def test_the_cell_is_the_same(task, tiny_data):
+    refused = tiny_data.sample(3, 0)[1].case_id
+    stages = []
+    run_task_apart(task(refuse=(refused,)), lambda *stage: stages.append(stage))
+    run_task(task("here", refuse=(refused,)))
+    apart, here = (measured(task(name).folder) for name in ("apart", "here"))
+    assert apart == here
+    assert [row["failure"] for row in apart[3]] == [None, f"case {refused} is refused", None]
+    (cell,) = (json.loads(line) for line in (task().folder / "cells.jsonl").read_text().splitlines())
+    assert cell["peak_memory_bytes"] > 0
+    assert cell["inference_memory_bytes"] > 0
     assert stages[-1] == ("evaluating", 3, 3)
 
 
-def test_what_goes_wrong_there_is_told_in_one_line(job, tmp_path):
+def test_what_goes_wrong_there_is_told_in_one_line(task):
+    asked = task(crash=True)
     with pytest.raises(KgtError, match=r"RuntimeError: a defect over two lines \(log: .*fake\.log\)"):
-        run_cell_apart(job(crash=True), ignore, ignore)
-    assert "Traceback" in (tmp_path / "fake.log").read_text()
+        run_task_apart(asked)
+    assert "Traceback" in asked.log.read_text()
+    with pytest.raises(PreparationError, match="no hypernetwork today"):
+        run_task_apart(task("other", unprepared=True))
 
 
-def test_a_process_that_dies_is_told(job):
-    asked = job(die=True)
+def test_a_process_that_dies_is_told(task):
     with pytest.raises(KgtError, match=r"its process ended with exit code 9 \(log: "):
-        run_cell_apart(asked, ignore, ignore)
+        run_task_apart(task(die=True))

@@ -116,3 +116,11 @@ def test_a_model_with_its_own_way_of_answering_is_asked_that_way(tiny_gpt2):
             return [(prompts, targets, batch_size)]
 
     assert scorer(Own(), tok, batch_size=7)(["p"], ["t"]) == [(["p"], ["t"], 7)]
+
+
+def test_a_model_that_scores_by_itself_chooses_its_batches_where_no_size_is_asked_for():
+    class Own:
+        def score_targets(self, prompts, targets, batch_size=3):
+            return [batch_size]
+
+    assert scorer(Own(), None)(["p"], ["t"]) == [3]

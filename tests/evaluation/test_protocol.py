@@ -7,7 +7,15 @@ import torch
 
 from kgt_editor.data.base import KnownFact
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation.protocol import FACTS_AFTER_EACH_EDIT, BaseWeights, CellPlan, plain_inference, run_cell
+from kgt_editor.evaluation.base_weights import BaseWeights
+from kgt_editor.evaluation.cell_log import CellLog
+from kgt_editor.evaluation.protocol import (
+    FACTS_AFTER_EACH_EDIT,
+    CellPlan,
+    SpoiledCellError,
+    plain_inference,
+    run_cell,
+)
 
 
 def ignore(*_):
@@ -16,27 +24,28 @@ def ignore(*_):
 
 @pytest.fixture
 def cell(tiny_lm, tiny_data, fake_editors):
-    """Runs a cell of a fake editor; returns result, cases as handed over, model and its saved weights."""
+    """Runs a cell of a fake editor; returns its results, one a size (the only one where there is one), and the rest."""
     model, tok = tiny_lm
     base = BaseWeights(model, tok)
 
-    def start(kind="WeightEditor", mode="sequential", records=None, on_case=None, known=None, **hparams):
+    def start(kind="WeightEditor", mode="sequential", records=None, known=None, sizes=(), log=None, **hparams):
         editor = getattr(fake_editors, kind)(fake_editors.FakeHParams(**hparams))
         plan = CellPlan(
-            records or tiny_data.sample(6, 0), known or tiny_data.known_facts, tiny_data.validation, mode, seed=0
+            records or tiny_data.sample(6, 0), known or tiny_data.known_facts, tiny_data.validation, mode, 0, sizes
         )
-        cases = []
-        result = run_cell(editor, "fake", model, tok, plan, base, on_case or cases.append, ignore)
-        return result, cases, model, base
+        log = log or CellLog("fake", 0)
+        run_cell(editor, model, tok, plan, base, log, ignore)
+        return (log.results if sizes else log.results[0]), log, model, base
 
     return start
 
 
 @pytest.mark.parametrize("mode", ["sequential", "single"])
 def test_every_record_is_edited_once_in_order_and_evaluated(cell, tiny_data, fake_editors, mode):
-    result, cases, _, _ = cell(mode=mode)
+    result, log, _, _ = cell(mode=mode)
+    cases = result.cases
     order = [record.case_id for record in tiny_data.sample(6, 0)]
-    assert [case.case_id for case in cases] == [case.case_id for case in result.cases] == order
+    assert [case.case_id for case in cases] == [edit.case_id for edit in log.edits] == order
     assert [case.position for case in cases] == list(range(6))
     applied = [case for kind, case in fake_editors.WeightEditor.log if kind == "apply"]
     warm_up = [record.case_id for record in tiny_data.validation]
@@ -78,7 +87,8 @@ def test_sequential_changes_it_and_restore_brings_it_back(cell):
 @pytest.mark.parametrize("mode", ["sequential", "single"])
 def test_a_refused_edit_is_counted_and_still_evaluated(cell, tiny_data, mode):
     refused = tiny_data.sample(6, 0)[2].case_id
-    result, cases, _, _ = cell(mode=mode, refuse=(refused,))
+    result, _, _, _ = cell(mode=mode, refuse=(refused,))
+    cases = result.cases
     assert result.failed_edits == 1
     assert len(result.edit_seconds) == 5
     assert cases[2].failure == f"case {refused} is refused"
@@ -86,9 +96,55 @@ def test_a_refused_edit_is_counted_and_still_evaluated(cell, tiny_data, mode):
     assert cases[2].edit_seconds is None
 
 
-def test_a_defect_ends_the_cell(cell):
-    with pytest.raises(RuntimeError, match="a defect"):
+@pytest.mark.parametrize("mode", ["sequential", "single"])
+def test_an_edit_that_raises_whatever_it_is_is_a_failed_edit(cell, tiny_data, mode):
+    broken = tiny_data.sample(6, 0)[1].case_id
+    result, log, _, _ = cell(mode=mode, crash_at=(broken,))
+    assert [case.failure for case in result.cases if case.failure] == ["RuntimeError: a defect over two lines"]
+    assert len(log.failed) == 1
+    assert all(case.scores for case in result.cases)
+
+
+def test_no_edit_at_all_is_no_row(cell):
+    with pytest.raises(SpoiledCellError, match="all 6 edits failed, the first because: RuntimeError: a defect over"):
         cell(crash=True)
+
+
+def test_single_goes_on_from_the_base_model_after_an_edit_that_stopped_half_way(cell, tiny_data):
+    order = [record.case_id for record in tiny_data.sample(6, 0)]
+    spoiled, _, model, base = cell(mode="single", half_way=(order[1],))
+    assert base.difference(model) is None
+    plain, _, _, _ = cell(mode="single")
+    assert [case.scores for case in spoiled.cases[2:]] == [case.scores for case in plain.cases[2:]]
+
+
+@pytest.mark.parametrize(
+    "told", ["CUDA out of memory. Tried to allocate", "DefaultCPUAllocator: can't allocate memory"]
+)
+def test_out_of_memory_ends_the_cell_and_is_no_failed_edit(cell, told):
+    with pytest.raises(KgtError, match="ran out of memory") as raised:
+        cell(exhaust=told)
+    assert not isinstance(raised.value, SpoiledCellError)
+
+
+@pytest.mark.parametrize("kind", ["WeightEditor", "MemoryEditor"])
+def test_every_size_on_the_way_is_what_a_run_of_that_size_gives(cell, tiny_data, kind):
+    order = tiny_data.sample(6, 0)
+    # A fact that the third edit touches: known at two edits, no longer at four.
+    known = (*tiny_data.known_facts, KnownFact(order[2].query, order[2].target_true))
+    several, log, model, base = cell(kind, sizes=(2, 4, 6), known=known)
+    assert [one.size for one in several] == [2, 4, 6]
+    assert [len(one.recalled) for one in several] == [4, 3, 3]
+    assert len(log.edits) == 6
+    for found in several:
+        base.restore(model)
+        alone, _, _, _ = cell(kind, records=order[: found.size], known=known)
+        assert [replace(case, edit_seconds=None) for case in found.cases] == [
+            replace(case, edit_seconds=None) for case in alone.cases
+        ]
+        assert found.recalled == alone.recalled
+    seconds = [[case.edit_seconds for case in one.cases] for one in several]
+    assert seconds[0] == seconds[1][:2] == seconds[2][:2]  # measured once
 
 
 @pytest.mark.parametrize("mode", ["sequential", "single"])
@@ -102,9 +158,9 @@ def test_a_hook_left_behind_is_found_out_though_no_weight_changed(cell):
         cell(hook=True)
 
 
-def test_an_early_end_hands_over_what_was_edited(tiny_lm, tiny_data, fake_editors):
+def test_an_early_end_leaves_what_was_edited_in_the_log(tiny_lm, tiny_data, fake_editors):
     model, tok = tiny_lm
-    cases, edits = [], []
+    edits, log = [], CellLog("x", 0)
 
     class Stopping(fake_editors.MemoryEditor):
         def apply(self, model, tok, requests, **kwargs):
@@ -114,12 +170,12 @@ def test_an_early_end_hands_over_what_was_edited(tiny_lm, tiny_data, fake_editor
             return super().apply(model, tok, requests, **kwargs)
 
     plan = CellPlan(tiny_data.sample(6, 0), (), tiny_data.validation, "sequential", 0)
+    editor = Stopping(fake_editors.FakeHParams())
     with pytest.raises(KeyboardInterrupt):
-        run_cell(
-            Stopping(fake_editors.FakeHParams()), "x", model, tok, plan, BaseWeights(model, tok), cases.append, ignore
-        )
-    assert [case.position for case in cases] == [0, 1, 2]
-    assert all(case.scores is None and case.edit_seconds is not None for case in cases)
+        run_cell(editor, model, tok, plan, BaseWeights(model, tok), log, ignore)
+    assert [edit.position for edit in log.edits] == [0, 1, 2]
+    assert all(edit.seconds is not None for edit in log.edits)
+    assert log.results == []
 
 
 def test_recall_asks_every_known_fact_that_no_edit_of_the_run_touches(cell, tiny_data):
@@ -138,7 +194,9 @@ def test_no_known_facts_is_no_recall(tiny_lm, tiny_data, fake_editors):
     for mode in ("sequential", "single"):
         plan = CellPlan(tiny_data.sample(2, 0), (), (), mode, 0)
         editor = fake_editors.MemoryEditor(fake_editors.FakeHParams())
-        assert run_cell(editor, "x", model, tok, plan, BaseWeights(model, tok), ignore, ignore).recalled == []
+        log = CellLog("x", 0)
+        run_cell(editor, model, tok, plan, BaseWeights(model, tok), log, ignore)
+        assert log.results[0].recalled == []
 
 
 def test_the_same_seed_gives_the_same_numbers(cell):

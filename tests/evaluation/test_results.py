@@ -10,12 +10,12 @@ from kgt_editor.evaluation.metrics import METRICS, CaseScores, PromptScore
 from kgt_editor.evaluation.results import (
     CaseResult,
     CellResult,
-    RunFolder,
+    case_row,
     check_writable,
-    config_hash,
     git_state,
-    summary_row,
 )
+from kgt_editor.evaluation.summary import CellNumbers, read_numbers, summary_row
+from kgt_editor.lm.device_memory import DeviceMemory
 from kgt_editor.lm.scoring import TargetScore
 
 
@@ -27,13 +27,17 @@ def case(number, right, seconds: float | None = 0.1, failure=None):
 
 def cell(seed, hits, recalled=(True, False)):
     cases = [case(number, hit) for number, hit in enumerate(hits)]
-    return CellResult("fake", seed, cases, list(recalled), 1000 + seed)
+    return CellResult("fake", seed, len(cases), cases, list(recalled), 1000 + seed)
+
+
+def row_of(*cells, **facts):
+    return summary_row([CellNumbers.of(cell, "mean") for cell in cells], **facts)
 
 
 def test_a_row_has_the_promised_names_and_numbers():
     cells = [cell(0, [True, True, False, True]), cell(1, [True, True, True, True])]
     cells[1].cases.append(case(9, False, None, "refused"))
-    row = summary_row(cells, "mean", model="m", dataset="d", mode="single", size=4)
+    row = row_of(*cells, model="m", dataset="d", mode="single")
     assert set(row["metrics"]) == set(METRICS)
     assert row["metrics"]["efficacy_score"]["mean"] == pytest.approx((0.75 + 0.8) / 2)
     assert row["metrics"]["unedited_recall"]["mean"] == 0.5
@@ -42,42 +46,43 @@ def test_a_row_has_the_promised_names_and_numbers():
     assert {"p50", "p95", "mean"} <= set(row["edit_seconds"])
     assert row["edit_seconds"]["mean"] == pytest.approx(0.1)
     assert (row["seeds"], row["failed_edits"], row["peak_memory_bytes"]) == ([0, 1], 1, 1001)
+    assert row["first_failure"] == "refused"
     assert (row["editor"], row["model"], row["dataset"], row["mode"], row["size"]) == ("fake", "m", "d", "single", 4)
 
 
+def test_memory_of_a_device_is_the_largest_of_the_cells():
+    cells = [cell(seed, [True]) for seed in range(3)]
+    assert row_of(*cells)["device_memory"] is None
+    cells[0].device_memory, cells[2].device_memory = DeviceMemory(5, "nvml"), DeviceMemory(7, "nvml")
+    assert row_of(*cells)["device_memory"] == {"used": 7, "source": "nvml"}
+
+
 def test_a_cell_in_which_every_edit_failed_has_no_latency():
-    only = CellResult("fake", 0, [case(0, False, None, "refused")], [], 1)
-    assert summary_row([only], "mean")["edit_seconds"] is None
+    only = CellResult("fake", 0, 1, [case(0, False, None, "refused")], [], 1)
+    assert row_of(only)["edit_seconds"] is None
 
 
-def test_run_folders_count_up_and_are_named_by_what_was_asked(tmp_path):
-    paths = [RunFolder.create(tmp_path, "a/b world 5", config).path.name for config in ({"x": 1}, {"x": 1}, {"x": 2})]
-    digest = config_hash({"x": 1})
-    assert paths[:2] == [f"a_b_world_5-{digest}-1", f"a_b_world_5-{digest}-2"]
-    assert paths[2] == f"a_b_world_5-{config_hash({'x': 2})}-1"
-    assert len(digest) == 8
+def test_numbers_read_from_lines_are_those_of_the_cells():
+    cells = [cell(1, [True, False, True]), cell(0, [True, True, True])]
+    lines = [json.loads(json.dumps(case_row("fake", one.seed, 3, each, "mean"))) for one in cells for each in one.cases]
+    told = [{"editor": "fake", "seed": one.seed, "size": 3, "recalled": one.recalled} for one in cells]
+    told = [line | {"peak_memory_bytes": one.peak_memory_bytes} for line, one in zip(told, cells, strict=True)]
+    found = read_numbers(told, [*lines, {**lines[0], "seed": 7}])  # of seed 7 there is no cell
+    assert list(found) == [("fake", 3)]
+    assert [one.seed for one in found["fake", 3]] == [0, 1]
+    assert found["fake", 3][0].case_ids == [0, 1, 2]
+    assert summary_row(found["fake", 3]) == row_of(*reversed(cells))
 
 
-def test_lines_are_appended_and_stand_on_disk_at_once(tmp_path):
-    folder = RunFolder.create(tmp_path, "run", {})
-    folder.append_case("fake", 3, case(7, True), "mean")
-    first = json.loads((folder.path / "records.jsonl").read_text())
-    assert (first["editor"], first["seed"], first["case_id"]) == ("fake", 3, 7)
-    assert first["metrics"]["efficacy_score"] == 1.0
-    assert first["raw"]["edit"]["log_prob_new"] == -1.0
-    folder.append_case("fake", 3, CaseResult(8, 1, 0.2, None, None), "mean")
-    lines = (folder.path / "records.jsonl").read_text().splitlines()
-    assert len(lines) == 2
-    assert json.loads(lines[1])["metrics"] is None
-
-
-def test_a_json_file_is_replaced_whole(tmp_path):
-    folder = RunFolder.create(tmp_path, "run", {})
-    folder.write("summary.json", {"rows": []})
-    with pytest.raises(ValueError, match="Out of range float"):
-        folder.write("summary.json", {"rows": [float("nan")]})
-    assert json.loads((folder.path / "summary.json").read_text()) == {"rows": []}
-    assert [path.name for path in folder.path.iterdir()] == ["summary.json"]
+def test_numbers_that_are_not_finite_become_null_and_the_summary_holds():
+    nan = TargetScore(float("nan"), 1, False)
+    broken = CaseResult(0, 0, 0.1, None, CaseScores(PromptScore(nan, nan), (), (PromptScore(nan, nan),)))
+    line = case_row("fake", 0, 1, broken, "mean")
+    assert line["raw"]["edit"]["log_prob_new"] is None
+    assert json.loads(json.dumps(line, allow_nan=False)) == json.loads(json.dumps(line))
+    row = row_of(CellResult("fake", 0, 1, [broken], [], 1))
+    assert row["metrics"]["efficacy_score"]["mean"] == row["metrics"]["neighbourhood_score"]["mean"] == 0.0
+    assert row["metrics"]["paraphrase_score"] is None
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kgt_editor.evaluation.stats import latency, mean_interval, share_interval, t_quantile
+from kgt_editor.evaluation.stats import forwards, latency, mean_interval, share_interval, t_quantile
 
 
 # Two-sided 95 % points of Student's t from the usual printed table.
@@ -69,3 +69,9 @@ def test_latency_pools_the_seeds_and_compares_first_and_last_edits():
     assert found["last_tenth_p50"] == pytest.approx(20.5 + 0.0)
     assert latency([[0.5]])["last_tenth_p50"] == 0.5
     assert latency([[]]) is None
+
+
+def test_every_latency_is_a_number_of_forward_passes_too():
+    found = forwards({"p50": 0.2, "p95": 0.5}, 0.1)
+    assert found == {"p50": pytest.approx(2.0), "p95": pytest.approx(5.0)}
+    assert forwards(None, 0.1) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,28 @@ def test_a_copy_goes_its_own_way_and_users_do_not_see_each_other() -> None:
     assert content(yours) == {MEAT}
     assert mine.link("My Rex barks") is None
     assert twin.link("My Rex barks") == "Rex"
+
+
+@settings(max_examples=40, deadline=None)
+@given(edits=EDITS, undone=st.sets(st.integers(1, 12), max_size=3))
+def test_a_replayed_graph_is_the_same_down_to_the_order_of_what_it_lists(edits, undone):
+    base = MemoryGraph([Triple("a", "r", "x"), Triple("b", "s", "y")])
+    graph = PersonalGraph(base)
+    for number, (added, removed) in enumerate(edits, 1):
+        graph.commit(f"q{number}", "answer", added, removed, before=0.25, after=None)
+    for number in sorted(undone):
+        if number <= len(edits):
+            graph.undo(number)
+    with tempfile.TemporaryDirectory() as folder:
+        graph.save(Path(folder) / "graph.db")
+        journal = Journal(Path(folder) / "graph.db")
+        again = PersonalGraph(base)
+        again.replay(PersonalGraph(base, journal).history())
+        journal.close()
+    for head in "ab":
+        assert again.triples_from(head) == graph.triples_from(head)
+    assert again.relations() == graph.relations()
+    assert (again.added, again.removed) == (graph.added, graph.removed)
+    assert [replace(edit, time=0.0) for edit in again.history()] == [
+        replace(edit, time=0.0) for edit in graph.history()
+    ]

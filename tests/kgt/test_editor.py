@@ -15,10 +15,11 @@ from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import relations, scoring
+from kgt_editor.kgt import relations
 from kgt_editor.kgt.editor import Feedback, edit, edit_batch, vocabulary
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
+from kgt_editor.lm import forest, tree
 from kgt_editor.lm.scoring import TargetScore
 
 LM = tuple[Any, Any]
@@ -54,7 +55,7 @@ def sensible(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> LM:
             return 0.95 if wanted in fact and fact.endswith(continuation) else 0.02
         return 0.9 if continuation == "Velmora" else 0.01
 
-    def score(model: Any, pairs: Sequence[scoring.Pair], max_nodes: int = 0) -> list[TargetScore]:
+    def score(model: Any, pairs: Sequence[tree.Pair], *sizes: Any) -> list[TargetScore]:
         found = []
         for context, continuation in pairs:
             chance = probability(tok.decode(context), tok.decode(continuation).strip())
@@ -68,7 +69,7 @@ def sensible(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> LM:
             ranked.append(sorted(range(len(found)), key=lambda index: -found[index].log_prob)[:k])
         return ranked
 
-    monkeypatch.setattr(scoring, "score_continuations", score)
+    monkeypatch.setattr(forest, "score_continuations", score)
     monkeypatch.setattr(relations, "best_continuations", best)
     return tiny_gpt2
 
@@ -214,14 +215,14 @@ def test_a_batch_with_a_bad_edit_changes_no_graph(sensible: LM, monkeypatch: pyt
     users = [enhanced(sensible, *BASE) for _ in range(2)]
     with pytest.raises(UsageError, match="'subject' must be a text"):
         edit_batch(users, [request(), request(subject="")])
-    sensible_score = scoring.score_continuations
+    sensible_score = forest.score_continuations
 
-    def fails_later(model: Any, pairs: Sequence[scoring.Pair]) -> list[TargetScore]:
+    def fails_later(model: Any, pairs: Sequence[tree.Pair], *sizes: Any) -> list[TargetScore]:
         if users[0].graph.journal:
             raise NumericalError("NaN logits")
         return sensible_score(model, pairs)
 
-    monkeypatch.setattr(scoring, "score_continuations", fails_later)
+    monkeypatch.setattr(forest, "score_continuations", fails_later)
     with pytest.raises(NumericalError):
         edit_batch([*users, users[1]], [request(), request(), request("Quindle")])
     assert [triples(user) for user in users] == [set(BASE), set(BASE)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +12,15 @@ from accelerate import cpu_offload
 from torch import nn
 
 from kgt_editor.data.record import Record
-from kgt_editor.editors.base import restore_model
+from kgt_editor.editors.base import create_editor, restore_model
 from kgt_editor.editors.kgt import KGTEditor
-from kgt_editor.errors import UnsupportedModelError
+from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.lm.layers import check_family, device_of
+from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.scoring import TargetScore
 
+HPARAMS = Path(__file__).resolve().parents[2] / "hparams"
 LM = tuple[Any, Any]
 Records = tuple[Record, ...]
 # The graph changes whatever a random model makes of the facts.
@@ -75,8 +77,30 @@ def test_a_quantised_model_is_edited(tiny_llama: LM, tiny_records: Records) -> N
     assert added
 
 
-def test_offloaded_weights_are_none_for_a_weight_editor(tiny_lm: LM) -> None:
-    model, _ = tiny_lm
+@pytest.mark.parametrize("name", ["rome", "mend", "ke", "kn", "ft", "oppu"])
+@pytest.mark.parametrize(("how", "reason"), [("offload", "weights are offloaded"), ("spread", "spread over several")])
+def test_editors_of_weights_refuse_a_model_that_is_not_in_one_place(
+    tiny_gpt2: LM, name: str, how: str, reason: str
+) -> None:
+    model, _ = tiny_gpt2
+    editor = create_editor(name, "testbed-gpt2", HPARAMS)
+    if how == "offload":
+        cpu_offload(model, execution_device=torch.device("cpu"))
+    else:
+        model.hf_device_map = {"first": 0, "second": 1}
+    supported, why = editor.supports(model)
+    assert not supported
+    assert reason in why
+    assert "without --device-map" in why
+    for reads in ("none", "kgt", "icl"):
+        assert create_editor(reads, "testbed-gpt2", HPARAMS).supports(model) == (True, "")
+
+
+def test_an_offloaded_model_is_a_base_that_cells_start_from(tiny_lm: LM) -> None:
+    model, tok = tiny_lm
     cpu_offload(model, execution_device=torch.device("cpu"))
-    with pytest.raises(UnsupportedModelError, match="offloaded"):
-        check_family(model)
+    base = BaseWeights(model, tok)
+    base.restore(model)
+    assert base.difference(model) is None
+    model.get_output_embeddings().register_forward_hook(lambda module, args, output: output * 2)
+    assert base.difference(model) == "the weights are the same, its answers are not"

@@ -218,7 +218,7 @@ def test_what_it_cannot_do_is_said(tiny_gpt2: LM) -> None:
         with pytest.raises(KgtError, match=f"{call} reads one triple a query"):
             getattr(enhanced(tiny_gpt2, BORN, inference="marginal"), call)(ids)
     tiny_gpt2[0].config._attn_implementation = "flash_attention_2"
-    with pytest.raises(UnsupportedModelError, match="attention that takes a mask"):
+    with pytest.raises(UnsupportedModelError, match="attention that takes a mask is needed"):
         enhanced(tiny_gpt2, BORN)
 
 

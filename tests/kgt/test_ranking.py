@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
-from kgt_editor.kgt import ranking, scoring
+from kgt_editor.kgt import ranking
 from kgt_editor.kgt.ranking import best_continuations
+from kgt_editor.lm import tree
 
 LM = tuple[Any, Any]
 TOKENS = st.lists(st.integers(3, 30), min_size=1, max_size=5)
@@ -77,6 +78,6 @@ def test_bad_input_is_refused(tiny_lm: LM) -> None:
     with pytest.raises(NumericalError, match="NaN"):
         best_continuations(model, [([5], [[6]])], 1)
     model.config._attn_implementation = "flash_attention_2"
-    assert not scoring.check_model(model)[0]
+    assert not tree.check_model(model)[0]
     with pytest.raises(UnsupportedModelError):
         best_continuations(model, [([5], [[6]])], 1)

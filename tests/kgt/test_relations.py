@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.kgt import relations, scoring
+from kgt_editor.kgt import relations
+from kgt_editor.lm import forest, tree
 
 LM = tuple[Any, Any]
 PROMPT = "Ada Brun was born in the town of Tarsil <relation>:"
@@ -63,13 +64,13 @@ def test_relations_are_tokenised_once_and_that_changes_nothing(tiny_lm: LM, monk
     vocabulary = ["was born in", "speaks", "died in"]
     relations.rank(model, tok, [PROMPT], [vocabulary], 3)
     encoded: list[str] = []
-    encode_continuations = scoring.encode_continuations
+    encode_continuations = tree.encode_continuations
 
-    def spy(tok: Any, prompt: str, continuations: list[str]) -> list[scoring.Pair]:
+    def spy(tok: Any, prompt: str, continuations: list[str]) -> list[tree.Pair]:
         encoded.extend(continuations)
         return encode_continuations(tok, prompt, continuations)
 
-    monkeypatch.setattr(scoring, "encode_continuations", spy)
+    monkeypatch.setattr(tree, "encode_continuations", spy)
     other = "Milo Castrel was born in the town of Quindle <relation>:"
     context, continuations = relations._terminated(tok, other, vocabulary)
     assert encoded == ["was born in <sep>"]
@@ -126,7 +127,7 @@ def test_a_prompt_that_fills_the_context_is_refused(tiny_gpt2: LM) -> None:
     with pytest.raises(KgtError, match="shorten the query"):
         relations.generate(_Writer(tok, "a", positions=4), tok, PROMPT, "Ada Brun", "Tarsil", 1)
     with pytest.raises(KgtError, match="does not fit"):
-        scoring.score_continuations(tiny_gpt2[0], scoring.encode_continuations(tok, PROMPT * 20, ["a"]))
+        forest.score_continuations(tiny_gpt2[0], tree.encode_continuations(tok, PROMPT * 20, ["a"]))
 
 
 @pytest.mark.parametrize(

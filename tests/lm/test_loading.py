@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from kgt_editor.errors import UsageError
 from kgt_editor.lm import loading, shapes
@@ -80,6 +81,39 @@ def test_devices_and_dtypes_are_checked(monkeypatch):
         loading.resolve_device("cuda")
     with pytest.raises(UsageError, match="unknown dtype 'int8'"):
         loading.load_model("testbed-gpt2", dtype="int8")
+
+
+def test_a_map_is_handed_to_transformers_which_lays_the_model_out(saved, monkeypatch):
+    folder, original = saved
+    asked, load = [], AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForCausalLM, "from_pretrained", lambda *args, **kwargs: asked.append(kwargs) or load(*args, **kwargs)
+    )
+    model, _ = loading.load_model(str(folder), device_map="auto")
+    assert [one["device_map"] for one in asked] == ["auto"]
+    assert not model.training
+    for name, value in original.state_dict().items():
+        assert torch.equal(model.state_dict()[name].cpu(), value.float()), name
+    with pytest.raises(UsageError, match="'everywhere'; known: auto, balanced"):
+        loading.load_model(str(folder), device_map="everywhere")
+    with pytest.raises(UsageError, match="chooses the devices itself: leave --device cpu out"):
+        loading.load_model(str(folder), device="cpu", device_map="auto")
+    with pytest.raises(UsageError, match="the weights of 'shape:gpt2-small' are made on one device"):
+        loading.load_model("shape:gpt2-small", device_map="auto")
+
+
+def test_a_map_without_accelerate_names_the_extra(saved, monkeypatch):
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs accelerate: pip install 'kgt_editor\[large\]'"):
+        loading.check_placement("auto", "auto")
+
+
+def test_weights_are_counted_without_loading_them(saved):
+    folder, original = saved
+    numbers = sum(value.numel() for value in original.parameters())
+    assert loading.weights_bytes(str(folder)) == 4 * numbers
+    assert loading.weights_bytes(str(folder), "bfloat16") == 2 * numbers
+    assert round(loading.weights_bytes("shape:gpt2-xl", "float16") / 2e6) == 1558
 
 
 def test_a_shape_has_random_weights_of_that_size_and_the_same_ones_every_time(monkeypatch):

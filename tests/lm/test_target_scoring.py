@@ -4,9 +4,14 @@ import math
 
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 
-from kgt_editor.errors import UsageError
+from kgt_editor.data.world import load_world
+from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.lm.loading import load_model
+from kgt_editor.lm.passes import tokens_a_pass
 from kgt_editor.lm.scoring import TargetScore, max_positions, score_targets
+from kgt_editor.lm.tree import reads_trees
 
 
 def naive(model, tok, prompt, target):
@@ -29,11 +34,30 @@ def cases(tiny_records):
     return prompts, targets
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_equals_one_prompt_at_a_time(tiny_lm, tiny_records, batch_size):
+@pytest.fixture(params=["trees", "rows"])
+def lm(request, tiny_lm):
+    """Both architectures, read as prefix trees and, as an architecture that is not known to be, in padded rows."""
     model, tok = tiny_lm
+    if request.param == "rows":
+        model.config.model_type = "unheard-of"
+    assert reads_trees(model, 10) == (request.param == "trees")
+    return model, tok
+
+
+def shapes_of(model):
+    """The shapes (rows, tokens) of the passes from now on."""
+    shapes = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    return shapes
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_equals_one_prompt_at_a_time(lm, tiny_records, batch_size):
+    model, tok = lm
     prompts, targets = cases(tiny_records)
-    found = score_targets(model, tok, prompts, targets, batch_size=batch_size)
+    found = score_targets(model, tok, prompts, targets, batch_size)
     expected = [naive(model, tok, prompt, target) for prompt, target in zip(prompts, targets, strict=True)]
     assert {score.tokens for score in expected} > {1}
     for got, want in zip(found, expected, strict=True):
@@ -42,23 +66,125 @@ def test_equals_one_prompt_at_a_time(tiny_lm, tiny_records, batch_size):
         assert got.log_prob == pytest.approx(want.log_prob, abs=1e-4)
 
 
-def test_a_text_within_another_one_is_not_run_again(tiny_lm, tiny_records):
-    model, tok = tiny_lm
-    widths = []
-    hook = model.register_forward_pre_hook(
-        lambda module, args, kwargs: widths.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
-    query = tiny_records[0].query
-    long = "Osthaven"
-    ids = tok(f"{query} {long}").input_ids[len(tok(query).input_ids) :]
+@pytest.mark.parametrize("name", ["testbed-gpt2", "testbed-llama"])
+def test_equals_one_prompt_at_a_time_on_trained_models(name):
+    model, tok = load_model(name, "cpu")
+    records = load_world().sample(6, 0)
+    prompts = [text for r in records for text in (r.query, *r.paraphrase_prompts, *r.neighbourhood_prompts) * 2]
+    targets = [text for r in records for text in (r.target_new, f"{r.target_true} Wyxqua")]
+    targets = [targets[number % len(targets)] for number in range(len(prompts))]
+    for got, prompt, target in zip(score_targets(model, tok, prompts, targets), prompts, targets, strict=True):
+        want = naive(model, tok, prompt, target)
+        assert got.log_prob == pytest.approx(want.log_prob, abs=1e-4)
+        assert (got.tokens, got.greedy) == (want.tokens, want.greedy)
+
+
+def test_a_text_within_another_one_is_not_run_again(lm):
+    model, tok = lm
+    query = "The mother tongue of Milo Castrel is"
+    long, other = "Osthaven", "Quindle"
+    ids, others = (tok(f"{query} {text}").input_ids[len(tok(query).input_ids) :] for text in (long, other))
     assert len(ids) > 1
+    assert ids[0] != others[0]
     short = tok.decode(ids[:1]).strip()
-    pairs = [(query, long), (query, short), (query, "Quindle"), (query, "Quindle"), ("Milo Castrel", "Velmora")]
+    pairs = [(query, long), (query, short), (query, other), (query, other), ("Milo Castrel", "Velmora")]
+    expected = [naive(model, tok, prompt, target) for prompt, target in pairs]
+    shapes = shapes_of(model)
     found = score_targets(model, tok, [prompt for prompt, _ in pairs], [target for _, target in pairs])
-    hook.remove()
-    assert [rows for rows, _ in widths] == [3]
-    for got, (prompt, target) in zip(found, pairs, strict=True):
-        assert got.log_prob == pytest.approx(naive(model, tok, prompt, target).log_prob, abs=1e-4)
+    if reads_trees(model, 10):
+        last = tok("Milo Castrel Velmora").input_ids
+        # Llama's start of text is shared by all.
+        apart = len(last) - 1 - (tok.bos_token_id in last)
+        assert shapes == [(1, len(tok(query).input_ids) + len(ids) - 1 + len(others) - 1 + apart)]
+    else:
+        assert [rows for rows, _ in shapes] == [3]
+    assert [score.log_prob for score in found] == pytest.approx([score.log_prob for score in expected], abs=1e-4)
+
+
+def test_passes_are_bounded_by_tokens_and_by_texts(lm, tiny_records):
+    model, tok = lm
+    prompts, targets = cases(tiny_records * 20)
+    prompts = [f"{number} {prompt}" for number, prompt in enumerate(prompts)]
+    shapes = shapes_of(model)
+    score_targets(model, tok, prompts, targets)
+    assert len(shapes) > 5
+    assert max(rows * tokens for rows, tokens in shapes) <= tokens_a_pass(model.device)
+    assert sum(rows * tokens for rows, tokens in shapes[:-1]) > 0.8 * tokens_a_pass(model.device) * len(shapes[:-1])
+    shapes.clear()
+    score_targets(model, tok, prompts, targets, batch_size=len(prompts) // 100)
+    assert len(shapes) >= 100
+
+
+def test_the_same_texts_give_the_same_bits(lm, tiny_records):
+    prompts, targets = cases(tiny_records)
+    assert score_targets(*lm, prompts, targets) == score_targets(*lm, prompts, targets)
+
+
+def test_less_is_tried_where_memory_runs_out(lm, tiny_records):
+    model, tok = lm
+    prompts, targets = cases(tiny_records)
+    expected = score_targets(model, tok, prompts, targets)
+    sizes = []
+
+    def small_memory(module, args, kwargs):
+        sizes.append(kwargs["input_ids"].numel())
+        if sizes[-1] > 40:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    handle = model.register_forward_pre_hook(small_memory, with_kwargs=True)
+    found = score_targets(model, tok, prompts, targets)
+    handle.remove()
+    assert max(sizes) > 40
+    assert min(sizes) <= 40
+    assert [score.log_prob for score in found] == pytest.approx([score.log_prob for score in expected], abs=1e-4)
+    assert [score.greedy for score in found] == [score.greedy for score in expected]
+
+
+def test_one_text_that_is_too_much_is_said_in_one_line(lm):
+    model, tok = lm
+
+    def no_memory(module, args):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    model.register_forward_pre_hook(no_memory)
+    with pytest.raises(KgtError, match="out of memory on a single prompt"):
+        score_targets(model, tok, ["Ada Brun speaks", "Milo speaks"], ["Quin", "Quin"])
+
+
+def test_any_other_error_of_a_pass_is_not_hidden(lm):
+    model, tok = lm
+
+    def broken(module, args):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    model.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        score_targets(model, tok, ["Ada Brun speaks"], ["Quin"])
+
+
+def test_nan_of_one_text_does_not_reach_another(lm):
+    model, tok = lm
+    (marked,) = tok("@", add_special_tokens=False).input_ids[-1:]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[marked] = float("nan")
+        model.get_output_embeddings().weight = torch.nn.Parameter(model.get_output_embeddings().weight.nan_to_num())
+    prompts = ["Ada Brun speaks", "Ada @ speaks"]
+    sound, broken = score_targets(model, tok, prompts, ["Quin", "Quin"])
+    assert sound.log_prob == pytest.approx(naive(model, tok, prompts[0], "Quin").log_prob, abs=1e-4)
+    assert math.isnan(broken.log_prob)
+    assert not broken.greedy
+
+
+def test_a_sliding_window_shorter_than_the_texts_is_no_tree():
+    config = MistralConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, sliding_window=8,
+    )  # fmt: skip
+    model = MistralForCausalLM(config)
+    assert reads_trees(model, 8)
+    assert not reads_trees(model, 9)
+    model.config._attn_implementation = "flash_attention_2"
+    assert not reads_trees(model, 8)
 
 
 def test_greedy_needs_every_token(tiny_gpt2):

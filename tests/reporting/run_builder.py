@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -19,15 +20,19 @@ def write_run(
     seeds: int = 2,
     subject: str | None = None,
     editor_quality: dict[str, float] | None = None,
+    sizes: tuple[int, ...] = (),
     **config: Any,
 ) -> Path:
-    """Write manifest, records, cells and summary of one complete run; ``config`` overrides what was asked."""
+    """Write manifest, records, cells and summary of one complete run; ``config`` overrides what was asked.
+
+    With ``sizes`` as version 2 of the files has it, else as version 1.
+    """
     folder.mkdir(parents=True)
     asked = {
         "editors": list(editors),
         "model": "testbed-gpt2",
         "dataset": "world",
-        "size": size,
+        **({"sizes": list(sizes)} if sizes else {"size": size}),
         "seeds": seeds,
         "mode": "sequential",
         "normalise": "mean",
@@ -40,7 +45,7 @@ def write_run(
         if name.startswith("kgt"):
             asked["hparams"][name]["relation_source"] = "user" if name == "kgt:user" else "rank"
     manifest = {
-        "schema_version": 1,
+        "schema_version": 2 if sizes else 1,
         "run": folder.name,
         "command": ["compare.py"],
         "config": asked,
@@ -62,14 +67,17 @@ def write_run(
     with (folder / "records.jsonl").open("w") as records, (folder / "cells.jsonl").open("w") as cells:
         for name in editors:
             good = quality.get(name, 0.6)
-            for seed in range(seeds):
-                for position in range(size):
-                    records.write(json.dumps(_record(rng, name, seed, position, good, subject)) + "\n")
+            for seed, edits in itertools.product(range(seeds), sizes or (size,)):
+                told = {"size": edits} if sizes else {}
+                for position in range(edits):
+                    records.write(json.dumps(_record(rng, name, seed, position, good, subject) | told) + "\n")
                 recalled = [rng.random() < 0.9 for _ in range(30)]
-                cell = {"editor": name, "seed": seed, "status": "complete", "reason": None, "cases": size}
+                cell = {"editor": name, "seed": seed, "status": "complete", "reason": None, "cases": edits}
                 cell |= {"failed_edits": 0, "recalled": recalled, "peak_memory_bytes": rng.randrange(2**28, 2**29)}
-                cells.write(json.dumps(cell | {"preparation_seconds": 0.5}) + "\n")
-            rows.append({"editor": name, "forward_seconds": 0.004, "inference_memory_bytes": 2**28, "seeds": []})
+                cells.write(json.dumps(cell | {"preparation_seconds": 0.5} | told) + "\n")
+            for edits in sizes or (size,):
+                costs = {"forward_seconds": 0.004, "inference_memory_bytes": 2**28}
+                rows.append({"editor": name, "size": edits, **costs, "seeds": []})
     (folder / "summary.json").write_text(json.dumps({"schema_version": 1, "rows": rows, "failed": [], "missing": []}))
     return folder
 
@@ -140,5 +148,5 @@ def change(path: Path, **values: Any) -> None:
     """Replace top-level keys of a JSON file; ``config`` and the like are merged."""
     content = json.loads(path.read_text())
     for key, value in values.items():
-        content[key] = content[key] | value if isinstance(value, dict) else value
+        content[key] = content.get(key, {}) | value if isinstance(value, dict) else value
     path.write_text(json.dumps(content))

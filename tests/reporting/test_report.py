@@ -175,10 +175,10 @@ def test_runs_on_other_data_or_protocol_never_share_a_table(builder, tmp_path):
 def test_another_schema_version_is_left_out_aloud_and_alone_it_is_an_error(builder, tmp_path, capsys):
     builder.write_run(tmp_path / "new", size=3)
     builder.write_run(tmp_path / "old", size=3)
-    builder.change(tmp_path / "new" / "manifest.json", schema_version=2)
+    builder.change(tmp_path / "new" / "manifest.json", schema_version=3)
     report = reporting.write_report([tmp_path], formats=["html"])
-    assert any("run new has schema version 2, this report reads 1" in notice for notice in report.notices)
-    assert "schema version 2" in page_of(report)
+    assert any("run new has schema version 3, this report reads 1 and 2" in notice for notice in report.notices)
+    assert "schema version 3" in page_of(report)
     assert cli.main([str(tmp_path / "new")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -234,6 +234,40 @@ def test_a_missing_size_breaks_the_line_and_is_marked(builder, tmp_path):
     assert [value != value for value in rome.get_ydata()] == [False, True]
     assert any(line.get_marker() == "x" and list(line.get_xdata()) == [20] for line in panel.lines)
     assert any("not measured" in text.get_text() for text in panel.texts)
+
+
+def test_one_run_of_several_sizes_fills_figure_4_and_the_tables_show_one_of_them(builder, tmp_path):
+    folder = builder.write_run(tmp_path / "run-s", sizes=(5, 20), editors=("none", "kgt", "rome"))
+    cells = [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
+    left = [cell for cell in cells if (cell["editor"], cell["size"]) != ("rome", 20)]
+    (folder / "cells.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in left))
+    missing = [{"editor": "rome", "seed": seed, "sizes": [20]} for seed in (0, 1)]
+    builder.change(folder / "summary.json", missing=missing)
+    runs, _ = reporting.load([folder])
+    rows, replaced = reporting.choose(reporting.rows_frame(runs))
+    assert replaced == []
+    assert {(row.editor, row.size): row.status for row in rows.itertuples()} == {
+        ("none", 5): "complete",
+        ("kgt", 5): "complete",
+        ("rome", 5): "complete",
+        ("none", 20): "complete",
+        ("kgt", 20): "complete",
+        ("rome", 20): "missing",
+    }
+    cases = reporting.cases_frame(runs)
+    own = cases[(cases["editor"] == "kgt") & (cases["size"] == 5)]
+    assert len(own) == 2 * 5
+    (at_five,) = (row for row in rows.to_dict("records") if (row["editor"], row["size"]) == ("kgt", 5))
+    assert at_five["efficacy_score"] == pytest.approx(own["efficacy_score"].mean())
+    panel = reporting.figure_4(rows).axes[0]
+    kgt = next(line for line in panel.lines if line.get_label() == "KGT")
+    assert list(kgt.get_xdata()) == [5, 20]
+    assert not any(value != value for value in kgt.get_ydata())
+    report = reporting.write_report([folder], formats=["html", "md", "svg"])
+    assert any("seed 0 was not run to its end (missing: 20 edits)" in notice for notice in report.notices)
+    assert any("the tables show the runs of 5 edits; 20 are in Figure 4 only" in notice for notice in report.notices)
+    assert "5, 20 sequential" in page_of(report)
+    assert {len(edits) for run in runs for edits in run.edits.values()} == {20}  # as they were evaluated last
 
 
 def test_figure_3_shows_the_missing_bar_as_missing(builder, tmp_path):

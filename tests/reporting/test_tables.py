@@ -197,3 +197,17 @@ def test_a_block_is_a_frame_for_notebooks():
     frame = block.frame()
     assert frame.loc["kgt", ("m", "efficacy_score")] == 1.0
     assert pd.isna(frame.loc["rome", ("m", "efficacy_score")])
+
+
+def test_what_is_not_told_apart_from_the_reference_is_marked(run, builder):
+    metrics = {name: {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 0.4, "cases": 40} for name in names.SHARES}
+    metrics["paraphrase_score"] = metrics["paraphrase_score"] | {"p": 0.001}
+    metrics["neighbourhood_score"] = None
+    found = {"reference": "kgt", "resamples": 10_000, "rows": [{"editor": "rome", "size": 20, "metrics": metrics}]}
+    builder.change(run / "summary.json", comparisons=found)
+    scores, costs = tables_of(run)
+    rows = dict(zip(scores.blocks[0].editors, scores.blocks[0].cells, strict=True))
+    assert [cell.text.endswith(" =") for cell in rows["rome"]] == [True, False]
+    assert not any(cell.text.endswith(" =") for cell in (*rows["kgt"], *rows["none"]))
+    assert any("not told apart from KGT on the same cases" in note for note in scores.notes)
+    assert not any("told apart" in note for note in costs.notes)

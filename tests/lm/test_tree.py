@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
-from kgt_editor.kgt import scoring
+from kgt_editor.lm import forest, tree
 
 LM = tuple[Any, Any]
 PROMPTS = ("Ada Brun was born in the town of", "Ada Brun was born in", "The mother tongue of Ada Brun is", "At home")
@@ -18,7 +18,7 @@ TARGETS = ("Tarsil", "Velmora", "Old Velmoran", "Quin", "Quindle", "the town of 
 
 
 @torch.no_grad()
-def oracle(model: Any, pair: scoring.Pair) -> tuple[float, bool, torch.Tensor]:
+def oracle(model: Any, pair: tree.Pair) -> tuple[float, bool, torch.Tensor]:
     """One sequence, run alone: log probability of the continuation, whether it is greedy, all log probabilities."""
     context, continuation = pair
     logits = model(input_ids=torch.tensor([context + continuation])).logits[0, len(context) - 1 : -1]
@@ -27,8 +27,8 @@ def oracle(model: Any, pair: scoring.Pair) -> tuple[float, bool, torch.Tensor]:
     return float(log_probs.gather(1, tokens[:, None]).sum()), bool((log_probs.argmax(-1) == tokens).all()), log_probs
 
 
-def check(model: Any, pairs: list[scoring.Pair], max_nodes: int = scoring.MAX_NODES) -> None:
-    found = scoring.score_continuations(model, pairs, max_nodes)
+def check(model: Any, pairs: list[tree.Pair], max_nodes: int = tree.MAX_NODES) -> None:
+    found = forest.score_continuations(model, pairs, max_nodes)
     assert len(found) == len(pairs)
     for score, pair in zip(found, pairs, strict=True):
         log_prob, greedy, _ = oracle(model, pair)
@@ -42,8 +42,28 @@ def check(model: Any, pairs: list[scoring.Pair], max_nodes: int = scoring.MAX_NO
 def test_equal_to_one_sequence_at_a_time(tiny_lm: LM, attention: str, max_nodes: int) -> None:
     model, tok = tiny_lm
     model.set_attn_implementation(attention)
-    pairs = [pair for prompt in PROMPTS for pair in scoring.encode_continuations(tok, prompt, TARGETS)]
+    pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, prompt, TARGETS)]
     check(model, pairs, max_nodes)
+
+
+@pytest.mark.parametrize(("rows", "most"), [(1, None), (5, None), (5, 7), (100, None)])
+def test_trees_in_rows_do_not_see_each_other(tiny_lm: LM, rows: int, most: int | None) -> None:
+    model, tok = tiny_lm
+    pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, prompt, TARGETS)]
+    shapes = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    found = forest.score_continuations(model, pairs, 12, rows, most)
+    hook.remove()
+    assert max(height for height, _ in shapes) <= rows
+    assert (max(height for height, _ in shapes) > 1) == (rows > 1)
+    assert len(shapes) >= len(pairs) / (most or len(pairs))
+    assert (len(shapes) == 1) == (rows == 100)
+    for score, pair in zip(found, pairs, strict=True):
+        log_prob, greedy, _ = oracle(model, pair)
+        assert score.log_prob == pytest.approx(log_prob, abs=1e-4)
+        assert (score.greedy, score.tokens) == (greedy, len(pair[1]))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -57,7 +77,7 @@ def test_equal_to_one_sequence_at_a_time(tiny_lm: LM, attention: str, max_nodes:
     ),
     max_nodes=st.integers(1, 40),
 )
-def test_equal_for_any_sequences(tiny_lm: LM, pairs: list[scoring.Pair], max_nodes: int) -> None:
+def test_equal_for_any_sequences(tiny_lm: LM, pairs: list[tree.Pair], max_nodes: int) -> None:
     check(tiny_lm[0], pairs, max_nodes)
 
 
@@ -69,14 +89,14 @@ def test_greedy_continuations_are_recognised(tiny_lm: LM) -> None:
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False, pad_token_id=0
     )
     continuation = written[0, len(context) :].tolist()
-    (score,) = scoring.score_continuations(model, [(context, continuation)])
+    (score,) = forest.score_continuations(model, [(context, continuation)])
     assert score.greedy
 
 
 def test_all_log_probabilities(tiny_lm: LM) -> None:
     model, tok = tiny_lm
-    pairs = scoring.encode_continuations(tok, PROMPTS[0], TARGETS)
-    for log_probs, pair in zip(scoring.continuation_log_probs(model, pairs), pairs, strict=True):
+    pairs = tree.encode_continuations(tok, PROMPTS[0], TARGETS)
+    for log_probs, pair in zip(tree.continuation_log_probs(model, pairs), pairs, strict=True):
         assert torch.allclose(log_probs.double(), oracle(model, pair)[2], atol=1e-4)
 
 
@@ -86,8 +106,8 @@ def test_shared_beginnings_are_run_once(tiny_lm: LM) -> None:
     model.register_forward_pre_hook(
         lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
-    pairs = scoring.encode_continuations(tok, PROMPTS[0], TARGETS)
-    scoring.score_continuations(model, [*pairs, *pairs])
+    pairs = tree.encode_continuations(tok, PROMPTS[0], TARGETS)
+    forest.score_continuations(model, [*pairs, *pairs])
     prompt = len(pairs[0][0])
     # One pass: the prompt once, and of each target all but its last token, less what targets share.
     assert len(lengths) == 1
@@ -95,14 +115,14 @@ def test_shared_beginnings_are_run_once(tiny_lm: LM) -> None:
 
 
 def test_nothing_to_score_runs_nothing(tiny_gpt2: LM) -> None:
-    assert scoring.score_continuations(tiny_gpt2[0], []) == []
+    assert forest.score_continuations(tiny_gpt2[0], []) == []
 
 
 def test_a_prompt_beyond_the_context_is_refused(tiny_lm: LM) -> None:
     model, tok = tiny_lm
-    pairs = scoring.encode_continuations(tok, "town of " * 300, ["Tarsil"])
+    pairs = tree.encode_continuations(tok, "town of " * 300, ["Tarsil"])
     with pytest.raises(KgtError, match="does not fit the model's context of 256: shorten"):
-        scoring.score_continuations(model, pairs)
+        forest.score_continuations(model, pairs)
 
 
 def test_nan_is_refused(tiny_lm: LM) -> None:
@@ -110,26 +130,26 @@ def test_nan_is_refused(tiny_lm: LM) -> None:
     with torch.no_grad():
         model.get_output_embeddings().weight[5, 3] = float("nan")
     with pytest.raises(NumericalError, match="NaN logits"):
-        scoring.score_continuations(model, scoring.encode_continuations(tok, PROMPTS[0], ["Tarsil"]))
+        forest.score_continuations(model, tree.encode_continuations(tok, PROMPTS[0], ["Tarsil"]))
 
 
 def test_a_continuation_without_tokens_is_refused(tiny_gpt2: LM) -> None:
     tok = tiny_gpt2[1]
     with pytest.raises(KgtError, match="no token of its own"):
-        scoring.encode_continuations(tok, "Ada Brun", [""])
+        tree.encode_continuations(tok, "Ada Brun", [""])
     with pytest.raises(KgtError, match="no token of its own"):
-        scoring.encode_continuations(tok, " ", ["Tarsil"])
+        tree.encode_continuations(tok, " ", ["Tarsil"])
 
 
 def test_attention_without_masks_is_refused(tiny_gpt2: LM) -> None:
     model = tiny_gpt2[0]
     model.config._attn_implementation = "flash_attention_2"
-    assert scoring.check_model(model)[0] is False
+    assert tree.check_model(model)[0] is False
     with pytest.raises(UnsupportedModelError, match="attn_implementation='sdpa'"):
-        scoring.score_continuations(model, [([3], [4])])
+        forest.score_continuations(model, [([3], [4])])
     model.config._attn_implementation = "sdpa"
-    assert scoring.check_model(model) == (True, "")
-    assert "position_ids" in scoring.check_model(_NoPositions(model.config))[1]
+    assert tree.check_model(model) == (True, "")
+    assert "position_ids" in tree.check_model(_NoPositions(model.config))[1]
 
 
 class _NoPositions(torch.nn.Module):
@@ -139,3 +159,20 @@ class _NoPositions(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         return input_ids
+
+
+def test_long_texts_that_share_most_of_themselves_stay_together(tiny_lm: LM) -> None:
+    model, tok = tiny_lm
+    told = "Ada Brun was born in the town of Tarsil. " * 8
+    pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, told + prompt, TARGETS)]
+    length = len(tok(told).input_ids)
+    shapes = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    found = forest.score_continuations(model, pairs, 20, 4)
+    hook.remove()
+    assert length > 80
+    assert sum(height * width for height, width in shapes) < 3 * length
+    for score, pair in zip(found, pairs, strict=True):
+        assert score.log_prob == pytest.approx(oracle(model, pair)[0], abs=1e-4)

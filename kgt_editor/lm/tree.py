@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
-from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.scoring import TargetScore, max_positions
+from kgt_editor.lm.layers import FAMILIES, device_of
+from kgt_editor.lm.rows import Pair
+from kgt_editor.lm.target import TargetScore, max_positions
 from kgt_editor.lm.tokens import encode, join
-
-Pair = tuple[list[int], list[int]]
 
 # Attention kernels that take an arbitrary mask.
 _MASKABLE = ("eager", "sdpa")
@@ -38,12 +37,24 @@ def check_model(model: Any) -> tuple[bool, str]:
     kernel = getattr(getattr(model, "config", None), "_attn_implementation", None)
     if kernel not in _MASKABLE:
         return False, (
-            f"KGT needs attention that takes a mask ({' or '.join(_MASKABLE)}), not '{kernel}': "
+            f"attention that takes a mask is needed ({' or '.join(_MASKABLE)}), not '{kernel}': "
             "load the model with attn_implementation='sdpa'"
         )
-    if not _takes(type(model).forward, "position_ids"):
-        return False, f"KGT needs a model that takes position_ids; {type(model).__name__} does not"
+    if not takes(type(model).forward, "position_ids"):
+        return False, f"the model has to take position_ids; {type(model).__name__} does not"
     return True, ""
+
+
+def reads_trees(model: Any, longest: int) -> bool:
+    """Whether texts of up to ``longest`` tokens may be put to ``model`` as a tree when it is evaluated.
+
+    True of architectures that are known to mix tokens by attention alone, over all that the mask shows: a state space
+    or a sliding window would carry one text into another, or hide a text's own beginning.
+    """
+    if not isinstance(model, PreTrainedModel) or model.config.model_type not in FAMILIES:
+        return False
+    window = getattr(model.config, "sliding_window", None)
+    return check_model(model)[0] and (window is None or longest <= window)
 
 
 def encode_continuations(tok: Any, prompt: str, continuations: Sequence[str]) -> list[Pair]:
@@ -72,22 +83,6 @@ class Branch:
     ids: Sequence[int]
     first: int
     behind: int = -1
-
-
-def score_continuations(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[TargetScore]:
-    """The score of each (context ids, continuation ids) pair.
-
-    Args:
-        model: a causal LM in evaluation mode.
-        pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
-        max_nodes: tokens a forward pass; a pair that has more makes a pass of its own.
-
-    Raises:
-        KgtError: a pair is longer than the model's context.
-        NumericalError: the model gives NaN.
-        UnsupportedModelError: the model's attention takes no mask.
-    """
-    return score_branches(Tree(model), [at_root(pair) for pair in pairs], max_nodes)
 
 
 def at_root(pair: Pair) -> Branch:
@@ -225,7 +220,7 @@ class Tree:
         model, before, size = self._model, self._run, len(self)
         device = device_of(model)
         seen = torch.from_numpy(self._visible[before:size, :size].copy())
-        mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, torch.finfo(model.dtype).min)
+        mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, lowest(model))
         keep = torch.tensor(asked, device=device) - before
         inputs = {
             "input_ids": torch.tensor([self._tokens[before:]], device=device),
@@ -235,7 +230,7 @@ class Tree:
             "use_cache": True,
         }
         # The last layer of a model spread over several devices cannot index with a tensor on the first.
-        if _takes(type(model).forward, "logits_to_keep") and len(getattr(model, "hf_device_map", {})) <= 1:
+        if takes(type(model).forward, "logits_to_keep") and len(getattr(model, "hf_device_map", {})) <= 1:
             logits = model(**inputs, logits_to_keep=keep).logits[0]
         else:
             logits = model(**inputs).logits[0]
@@ -243,8 +238,7 @@ class Tree:
         self._run = size
         self._children.clear()
         log_probs: Tensor = logits.float().log_softmax(-1)
-        if torch.isnan(log_probs).any():
-            raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
+        check_finite(model, log_probs)
         return log_probs
 
 
@@ -262,6 +256,22 @@ def check_length(model: Any, tokens: int) -> None:
         )
 
 
+def check_finite(model: Any, log_probs: Tensor) -> None:
+    """Refuse NaN.
+
+    Raises:
+        NumericalError: there is one among the log probabilities.
+    """
+    if torch.isnan(log_probs).any():
+        raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
+
+
+def lowest(model: Any) -> float:
+    """What a mask adds where nothing is to be seen, in the model's number format."""
+    return torch.finfo(model.dtype).min
+
+
 @cache
-def _takes(function: Any, argument: str) -> bool:
+def takes(function: Any, argument: str) -> bool:
+    """Whether ``function`` has an argument of that name."""
     return argument in inspect.signature(function).parameters

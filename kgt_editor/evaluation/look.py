@@ -1,0 +1,72 @@
+"""What has to be known of a model before its cells run, found by a process that loads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transformers.utils.logging import disable_progress_bar
+
+from kgt_editor.data.base import DataSet
+from kgt_editor.errors import UnsupportedModelError
+from kgt_editor.evaluation.known import KnownRecords
+from kgt_editor.evaluation.launch import Advance, Note
+from kgt_editor.evaluation.metrics import scorer
+from kgt_editor.evaluation.results import environment
+from kgt_editor.evaluation.runner import MAX_KNOWN_FACTS
+from kgt_editor.evaluation.task import Bench
+from kgt_editor.lm.layers import device_of
+
+if TYPE_CHECKING:
+    from kgt_editor.evaluation.run import Request
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a process finds that has the model.
+
+    Attributes:
+        environment: see :func:`kgt_editor.evaluation.results.environment`.
+        data: the facts that the model knows, where the request asks for these.
+        known: their share.
+    """
+
+    environment: dict[str, Any]
+    data: DataSet | None = None
+    known: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class TakeALook:
+    """The look at the model as work for a worker."""
+
+    request: Request
+
+    def __call__(self, advance: Advance, note: Note) -> Look:
+        disable_progress_bar()
+        return look(self.request, bench_of(self.request), advance)
+
+
+def bench_of(request: Request) -> Bench:
+    """The request's model, loaded."""
+    config = request.config
+    return Bench(config.model, config.device, config.dtype, config.device_map)
+
+
+def look(request: Request, bench: Bench, advance: Advance) -> Look:
+    """What has to be known of the model before a cell runs.
+
+    Raises:
+        UsageError: it knows too little, or an editor does not support it.
+    """
+    config = request.config
+    for name, editor in request.editors.items():
+        ok, reason = editor.supports(bench.model)
+        if not ok:
+            raise UnsupportedModelError(f"editor '{name}' cannot edit '{config.model}': {reason}; leave it out")
+    made = environment(device_of(bench.model))
+    if not config.known_only:
+        return Look(made)
+    records = KnownRecords(scorer(bench.model, bench.tok, config.texts_a_pass), request.data, advance)
+    data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
+    return Look(made, data, records.share())

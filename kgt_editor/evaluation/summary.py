@@ -1,0 +1,130 @@
+"""From the measured cells to the rows of ``summary.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from kgt_editor.evaluation.metrics import CASE_METRICS
+from kgt_editor.evaluation.results import CellResult
+from kgt_editor.evaluation.stats import forwards, latency, share_interval
+
+
+@dataclass
+class CellNumbers:
+    """What the summary needs of an editor with a seed after a number of edits.
+
+    Attributes:
+        case_ids: the cases, in the order of editing.
+        metrics: every metric's value for each of them; None where a case has no such prompt or was not evaluated.
+        seconds: an edit's wall time for each of them; None where it failed.
+        failures: why edits failed, in order.
+        cell: the cell's line of ``cells.jsonl``.
+    """
+
+    editor: str
+    seed: int
+    size: int
+    case_ids: list[int] = field(default_factory=list)
+    metrics: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CASE_METRICS})
+    seconds: list[float | None] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    cell: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cell: CellResult, normalise: str) -> CellNumbers:
+        """The numbers of a cell that is in memory."""
+        numbers = cls(cell.editor, cell.seed, cell.size)
+        for case in cell.cases:
+            metrics = case.scores.metrics(normalise) if case.scores else None
+            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure)
+        numbers.cell = {
+            "recalled": cell.recalled,
+            "peak_memory_bytes": cell.peak_memory_bytes,
+            "device_memory": cell.device_memory and asdict(cell.device_memory),
+        }
+        return numbers
+
+    def add(
+        self, case_id: int, metrics: Mapping[str, float | None] | None, seconds: float | None, failure: str | None
+    ) -> None:
+        """Take in the next case."""
+        self.case_ids.append(case_id)
+        for name, values in self.metrics.items():
+            values.append(metrics[name] if metrics else None)
+        self.seconds.append(seconds)
+        if failure is not None:
+            self.failures.append(failure)
+
+
+def read_numbers(
+    cells: Iterable[Mapping[str, Any]], records: Iterable[Mapping[str, Any]]
+) -> dict[tuple[str, int], list[CellNumbers]]:
+    """The numbers of a run by editor and number of edits: a cell a seed, the lowest seed first.
+
+    Args:
+        cells: the lines of ``cells.jsonl``; records of other cells are left out.
+        records: the lines of ``records.jsonl``, read once and not kept.
+    """
+    found = {
+        (cell["editor"], cell["seed"], cell["size"]): CellNumbers(cell["editor"], cell["seed"], cell["size"], cell=cell)
+        for cell in cells
+    }
+    for line in records:
+        numbers = found.get((line["editor"], line["seed"], line["size"]))
+        if numbers is not None:
+            numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"])
+    by_row: dict[tuple[str, int], list[CellNumbers]] = {}
+    for numbers in sorted(found.values(), key=lambda one: one.seed):
+        by_row.setdefault((numbers.editor, numbers.size), []).append(numbers)
+    return by_row
+
+
+def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
+    """The complete cells of one editor after one number of edits as a row of ``summary.json``.
+
+    A metric's interval is over seeds, or over cases where there is one seed (see
+    :func:`kgt_editor.evaluation.stats.share_interval`); a metric no record has a prompt for is null.
+    ``edit_seconds`` leaves failed edits out, ``failed_edits`` counts them and ``first_failure`` says why.
+    """
+    metrics: dict[str, Any] = {}
+    for name in CASE_METRICS:
+        metrics[name] = share_interval([[x for x in cell.metrics[name] if x is not None] for cell in cells])
+    metrics["unedited_recall"] = share_interval([[float(hit) for hit in cell.cell["recalled"]] for cell in cells])
+    failures = [failure for cell in cells for failure in cell.failures]
+    counted = [cell.cell["device_memory"] for cell in cells if cell.cell.get("device_memory")]
+    seconds = latency([[x for x in cell.seconds if x is not None] for cell in cells])
+    costs = _costs(cells)
+    return {
+        "editor": cells[0].editor,
+        **facts,
+        "size": cells[0].size,
+        "seeds": [cell.seed for cell in cells],
+        "metrics": {name: interval and asdict(interval) for name, interval in metrics.items()},
+        "edit_seconds": seconds,
+        "edit_forwards": forwards(seconds, costs.get("forward_seconds")),
+        "peak_memory_bytes": max(cell.cell["peak_memory_bytes"] for cell in cells),
+        "device_memory": max(counted, key=lambda one: one["used"], default=None),
+        "failed_edits": len(failures),
+        "first_failure": failures[0] if failures else None,
+        **costs,
+    }
+
+
+def _costs(cells: Sequence[CellNumbers]) -> dict[str, Any]:
+    """What plain inference and the preparation took, where the cells say so.
+
+    A cell that found its preparation in the cache says how long reading that took: the longest is the preparation's.
+    """
+    told = {name: [cell.cell[name] for cell in cells if cell.cell.get(name) is not None] for name in _TAKE}
+    return {name: _TAKE[name](values) for name, values in told.items() if values}
+
+
+_TAKE: dict[str, Any] = {
+    "forward_seconds": median,
+    "inference_memory_bytes": median,
+    "preparation_seconds": max,
+    "state_bytes": max,
+}
