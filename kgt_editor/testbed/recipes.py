@@ -57,32 +57,41 @@ def stages(arch: str, size: str = "small") -> list[Recipe]:
 
     The first stage teaches the facts and the templates; the later ones show crowded contexts and T_prefix more often,
     with other draws and lower learning rates. The Llama model leaves its first stage less able to tell the facts of
-    different subjects apart and needs more of them. The last stage adds CounterFact's prompts.
+    different subjects apart and needs more of them. The last two stages add CounterFact's prompts.
     """
     if size == "large":
         return _large(arch)
     if arch == "gpt2":
         first = Recipe(arch=arch)
-        return [first, _polish(first, 1, 3000, 1 / 4), _reading(first, 3)]
-    first = Recipe(arch=arch, steps=5500)
-    second = _polish(first, 1, 2000, 1 / 2)
-    third = replace(
-        _polish(first, 2, 3500, 0.35),
-        later_shares=(0.18, 0.34, 0.38, 0.05, 0.05),
-        later_crowding=0.85,
-        counts=(12, 10, 20, 20, 38),
-    )
-    return [first, second, third, _reading(first, 4)]
+        stages_before = [first, _polish(first, 1, 3000, 1 / 4)]
+    else:
+        first = Recipe(arch=arch, steps=5500)
+        third = replace(
+            _polish(first, 2, 3500, 0.35),
+            later_shares=(0.18, 0.34, 0.38, 0.05, 0.05),
+            later_crowding=0.85,
+            counts=(12, 10, 20, 20, 38),
+        )
+        stages_before = [first, _polish(first, 1, 2000, 1 / 2), third]
+    return stages_before + _reading(first, seed=len(stages_before) + 1)
 
 
-def _reading(first: Recipe, seed: int) -> Recipe:
-    """The stage that teaches CounterFact's prompts; crowded contexts go on, or they are forgotten."""
-    return replace(
+def _reading(first: Recipe, seed: int) -> list[Recipe]:
+    """The stages that teach CounterFact's prompts, and then bring back what that has blurred: crowded contexts."""
+    learning = replace(
         _polish(first, seed, 2800, 0.45),
         later_shares=(0.36, 0.26, 0.30, 0.04, 0.04),
         counts=(12, 10, 20, 20, 38),
         prompts_share=0.55,
     )
+    settling = replace(
+        _polish(first, seed + 1, 2200, 0.35),
+        later_shares=(0.20, 0.33, 0.36, 0.04, 0.07),
+        later_crowding=0.85,
+        counts=(12, 10, 20, 20, 38),
+        prompts_share=0.35,
+    )
+    return [learning, settling]
 
 
 def _polish(first: Recipe, seed: int, steps: int, share: float) -> Recipe:
