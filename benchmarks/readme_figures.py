@@ -46,30 +46,36 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def runs(dataset: str, mode: str, model: str, size: str) -> str:
+def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join(EDITORS)) -> str:
     """A row an editor, from the committed run of one model, mode and size that has the most; others fill the gaps.
 
     A sequential table has the latencies too: its editors ran in one run, those of a single one in several.
     """
-    summaries = [
-        json.loads(path.read_text(encoding="utf-8"))["rows"] for path in RESULTS.glob("testbed/*/summary.json")
-    ]
+    wanted = editors.split(",")
+    fitting = []
+    for path in sorted(RESULTS.glob("testbed/*/summary.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        asked = (dataset, mode, model, size)
+        fits = {
+            row["editor"]: row
+            for row in rows
+            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == asked and row["editor"] in wanted
+        }
+        fitting.append(fits)
     found: dict[str, dict[str, Any]] = {}
-    for rows_of_run in sorted(summaries, key=lambda rows: (-len(rows), rows[0]["seeds"])):
-        for row in rows_of_run:
-            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == (dataset, mode, model, size):
-                found.setdefault(row["editor"], row)
+    for fits in sorted(fitting, key=len, reverse=True):
+        found = fits | found
     timed = mode == "sequential"
     head = ["editor", "efficacy score / accuracy", "paraphrase score / accuracy", "neighbourhood score"]
     head += ["unedited recall", "seeds", *(["median edit", "preparation"] if timed else [])]
-    rows = []
-    for name in [name for name in EDITORS if name in found]:
+    lines = []
+    for name in [name for name in wanted if name in found]:
         row = found[name]
         mean = {metric: _share(value and value["mean"]) for metric, value in row["metrics"].items()}
         line = [name, *(f"{mean[f'{what}_score']} / {mean[f'{what}_accuracy']}" for what in ("efficacy", "paraphrase"))]
         line += [mean["neighbourhood_score"], mean["unedited_recall"], str(len(row["seeds"]))]
-        rows.append(line + (_times(row) if timed else []))
-    return _table(head, rows)
+        lines.append(line + (_times(row) if timed else []))
+    return _table(head, lines)
 
 
 def _times(row: dict[str, Any]) -> list[str]:

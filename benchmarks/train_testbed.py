@@ -1,6 +1,7 @@
 """Rebuild a testbed model from nothing: corpus, tokenizer, training, abilities, manifest.
 
-    python benchmarks/train_testbed.py --arch gpt2 --prompts counterfact.json
+    python benchmarks/train_testbed.py --arch gpt2
+    python benchmarks/train_testbed.py --arch gpt2 --prompts counterfact.json     # and teach it CounterFact's wordings
     python benchmarks/train_testbed.py --size large --prompts counterfact.json --facts pararel_facts.jsonl
 
 Writes config, tokenizer, fp16 weights and manifest.json to kgt_editor/testbed/models/testbed-<arch> (or testbed-large,
@@ -53,13 +54,14 @@ class Stage:
     out: Path
     start_from: Path | None
     size: str
-    prompts: Path
+    prompts: Path | None
     facts: Path | None
 
     def book(self) -> FactBook:
         """What is taught."""
         if self.size == "small":
             return world.book()
+        assert self.prompts
         return counterfact_book(read_records(self.prompts), read_facts(self.facts) if self.facts else ())
 
 
@@ -70,7 +72,7 @@ def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
         store = dist.TCPStore("127.0.0.1", port, processes, rank == 0)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     recipe, book = stage.recipe, stage.book()
-    prompts, digest = read_prompts(stage.prompts) if recipe.prompts_share else (None, None)
+    prompts, digest = read_prompts(stage.prompts) if stage.prompts and recipe.prompts_share else (None, None)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=rank > 0 or not sys.stderr.isatty()) as bar:
         task = bar.add_task(stage.out.name, total=recipe.steps)
@@ -96,14 +98,16 @@ def main() -> None:
     add = parser.add_argument
     add("--arch", choices=ARCHITECTURES, default="gpt2", help="default: %(default)s")
     add("--size", choices=("small", "large"), default="small", help="the world's facts, or all (default: %(default)s)")
-    add("--prompts", type=Path, required=True, metavar="FILE", help="CounterFact in ROME's layout")
+    add("--prompts", type=Path, metavar="FILE", help="CounterFact in ROME's layout; --size large needs it")
     add("--facts", type=Path, metavar="FILE", help="more facts for --size large: PARAREL's")
     add("--out", type=Path, help="folder of the model (default: inside the package)")
     add("--processes", type=int, default=min(4, os.cpu_count() or 1), help="single-thread processes")
     args = parser.parse_args()
+    if args.size == "large" and not args.prompts:
+        parser.error("--size large teaches CounterFact's facts: name the file with --prompts")
     out = args.out or MODELS / f"testbed-{'large' if args.size == 'large' else args.arch}"
     os.environ["OMP_NUM_THREADS"] = "1"
-    recipes = stages(args.arch, args.size)
+    recipes = stages(args.arch, args.size, reading=args.prompts is not None)
     start_from = None
     for number, recipe in enumerate(recipes, start=1):
         # Earlier stages stand in folders of their own, so that an interrupted later one finds them again.
