@@ -26,3 +26,9 @@ class UnsupportedModelError(UsageError):
 
 class NumericalError(KgtError):
     """A computation gave NaN or infinity; the message names where."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error where there is room for a line: ours by its message, others with their type."""
+    told = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())

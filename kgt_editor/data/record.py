@@ -104,6 +104,11 @@ class Record:
         """The edit prompt with the subject filled in, without surrounding space."""
         return self.prompt.replace("{}", self.subject).strip()
 
+    @property
+    def relation(self) -> str:
+        """The Wikidata id in ``relation_id`` ("P103"), whatever label follows it; empty where there is none."""
+        return self.relation_id.split("(", 1)[0]
+
     def request(self) -> dict[str, Any]:
         """The edit as one of EasyEdit's request dictionaries."""
         return {

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError
 from kgt_editor.evaluation import lines
 from kgt_editor.evaluation.cell_log import CellLog
+from kgt_editor.evaluation.launch import Note
 from kgt_editor.evaluation.lock import held
 from kgt_editor.evaluation.results import CaseResult, EditResult, case_row
 from kgt_editor.lm.device_memory import DeviceMemory
@@ -30,8 +31,6 @@ from kgt_editor.lm.device_memory import DeviceMemory
 HEAD, EDITS, CELLS, SPOILED = "head.json", "edits.jsonl", "cells.jsonl", "spoiled"
 PATIENCE = 60.0  # seconds; the worker of a parent that was killed ends when it finds nobody to report to
 _STATE = "state-"
-
-Note = Callable[[str], None]
 
 
 def quiet(*_: Any) -> None:

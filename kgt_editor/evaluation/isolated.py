@@ -9,10 +9,10 @@ import sys
 import traceback
 from typing import Any
 
-from kgt_editor.errors import KgtError
-from kgt_editor.evaluation.cell_folder import Note, quiet
+from kgt_editor.errors import KgtError, one_line
+from kgt_editor.evaluation.cell_folder import quiet
+from kgt_editor.evaluation.launch import Advance, Note
 from kgt_editor.evaluation.lines import DiskError
-from kgt_editor.evaluation.protocol import Advance, reason_of
 from kgt_editor.evaluation.task import CellTask, PreparationError, run_task
 
 _PATIENCE = 30.0  # seconds
@@ -70,6 +70,6 @@ def _work(task: CellTask, pipe: Any) -> None:
             pipe.send(("done",))
         except Exception as error:
             traceback.print_exc()
-            pipe.send(("failed", type(error).__name__, reason_of(error)))
+            pipe.send(("failed", type(error).__name__, one_line(error)))
         sys.stdout.flush()
         sys.stderr.flush()

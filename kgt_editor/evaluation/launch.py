@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from kgt_editor.errors import KgtError
+from kgt_editor.errors import KgtError, one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -162,12 +162,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def one_line(error: BaseException) -> str:
-    """An error where there is room for a line: ours by its message, others with their type."""
-    text = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
 
 
 def given_up(name: str, reason: str, tries: int) -> Ended[Any]:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.launch import TRIES, Ended, Needs, T, Task, Watch, attempt, given_up, one_line, pack
+from kgt_editor.errors import KgtError, UsageError, one_line
+from kgt_editor.evaluation.launch import TRIES, Ended, Needs, T, Task, Watch, attempt, given_up, pack
 
 _PATIENCE = 10.0  # seconds for a cluster to answer
 _LOOK_AFTER = 5.0  # seconds between looks at the nodes that are left

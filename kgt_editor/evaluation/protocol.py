@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor, Restore, restore_model
-from kgt_editor.errors import KgtError
+from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.cell_log import CellLog
+from kgt_editor.evaluation.launch import Advance
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
 from kgt_editor.evaluation.results import CaseResult, EditResult
 from kgt_editor.lm.device_memory import device_memory
@@ -32,8 +33,6 @@ CASES_A_BATCH = 512  # cases evaluated, then written, together: the more, the mo
 FACTS_AFTER_EACH_EDIT = 5
 FORWARD_PROMPTS = 20
 REQUEST_FIELDS = ("query", "subject", "relation_id", "target_new", "target_true")
-
-Advance = Callable[[str, int, int], None]
 
 
 class SpoiledCellError(KgtError):
@@ -205,7 +204,7 @@ def _edit(
     try:
         done = _apply(editor, model, tok, record, undo)
     except Exception as error:
-        reason = reason_of(error)
+        reason = one_line(error)
         if out_of_memory(error):
             raise KgtError(f"edit {position} (case {record.case_id}) ran out of memory: {reason}") from error
         return None, EditResult(position, record.case_id, None, reason, 0, None)
@@ -215,12 +214,6 @@ def _edit(
 def _apply(editor: Editor, model: Any, tok: Any, record: Record, undo: bool) -> Measured[tuple[Any, Restore]]:
     request = record.request()
     return measure(lambda: editor.apply(model, tok, [request], return_orig_weights=undo), device_of(model))
-
-
-def reason_of(error: BaseException) -> str:
-    """An error in one line; with its kind, unless it was written for a user."""
-    told = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
-    return " ".join(told.split())
 
 
 def _warm_up(editor: Editor, model: Any, tok: Any, records: Sequence[Record]) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgt_editor.data.base import KnownFact, seeded_key
-from kgt_editor.errors import KgtError
+from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.console import Display
 from kgt_editor.evaluation.isolated import run_task_apart
 from kgt_editor.evaluation.lines import DiskError
 from kgt_editor.evaluation.paired import comparisons
-from kgt_editor.evaluation.protocol import CellPlan, reason_of
+from kgt_editor.evaluation.protocol import CellPlan
 from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
 from kgt_editor.evaluation.run_folder import SUMMARY, RunFolder
 from kgt_editor.evaluation.summary import read_numbers, summary_row
@@ -120,7 +120,7 @@ def in_turn(
             if debug:
                 display.console.print_exception()
             seed = None if isinstance(error, PreparationError) else task.seed
-            failed.append({"editor": task.name, "seed": seed, "reason": reason_of(error)})
+            failed.append({"editor": task.name, "seed": seed, "reason": one_line(error)})
             display.failed(task.name, seed, failed[-1]["reason"])
         gather(task.folder, folder, display)
     return failed
@@ -137,7 +137,7 @@ def gather(cell: Path, folder: RunFolder, display: Display) -> None:
     except DiskError:
         raise
     except KgtError as error:  # its files are broken: what runs the cell says so, and what to do
-        display.note(reason_of(error))
+        display.note(one_line(error))
         return
     if taken and not cell.is_dir():
         display.finished(taken[-1])

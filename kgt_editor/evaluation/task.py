@@ -11,16 +11,15 @@ from typing import Any
 from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor
-from kgt_editor.errors import KgtError
+from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.base_weights import BaseWeights
-from kgt_editor.evaluation.cell_folder import CellFolder, Note, quiet
+from kgt_editor.evaluation.cell_folder import CellFolder, quiet
+from kgt_editor.evaluation.launch import Advance, Note
 from kgt_editor.evaluation.protocol import (
     CASES_A_BATCH,
-    Advance,
     CellPlan,
     SpoiledCellError,
     plain_inference,
-    reason_of,
     run_cell,
 )
 from kgt_editor.evaluation.results import SCHEMA_VERSION
@@ -132,7 +131,7 @@ class Bench:
                 editor = task.editor_class(task.hparams)
                 editor.prepare(self.model, self.tok, task.training, advance)
             except Exception as error:
-                raise PreparationError(reason_of(error)) from error
+                raise PreparationError(one_line(error)) from error
             seconds = time.perf_counter() - start
             if seconds > 1:
                 note(f"{task.name}, preparation: {seconds:.1f} s")

@@ -15,9 +15,9 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
+from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError, one_line
 from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.launch import Advance, Ended, Launcher, Needs, Note, T, Task, one_line
+from kgt_editor.evaluation.launch import Advance, Ended, Launcher, Needs, Note, T, Task
 from kgt_editor.evaluation.lines import DiskError, writing
 from kgt_editor.evaluation.run_folder import RunFolder
 from kgt_editor.evaluation.runner import gather

@@ -21,7 +21,7 @@ def counterfact_book(records: Iterable[Record], more: Iterable[SourceFact] = ())
         records: of CounterFact, in a layout that names the relations.
         more: see :func:`kgt_editor.data.extension.read_facts`.
     """
-    listed = [(record.subject, record.relation_id.split("(", 1)[0], record.target_true) for record in records]
+    listed = [(record.subject, record.relation, record.target_true) for record in records]
     listed += [(fact.subject, fact.relation, fact.object) for fact in more]
     templates = {
         relation: (*own.questions, *own.generation)

@@ -41,10 +41,9 @@ class Prompts:
     def __init__(self, records: Iterable[Record]) -> None:
         self._by_relation: dict[str, list[str]] = defaultdict(list)
         for record in records:
-            relation = record.relation_id.split("(", 1)[0]
             sentences = (text.replace(record.subject, "{}") for text in sorted(asked_texts(record)))
-            if relation:
-                self._by_relation[relation] += [sentence for sentence in sentences if sentence.count("{}") == 1]
+            if record.relation:
+                self._by_relation[record.relation] += [sentence for sentence in sentences if sentence.count("{}") == 1]
         self._distinct = {relation: set(found) for relation, found in self._by_relation.items()}
 
     @property

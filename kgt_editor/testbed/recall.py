@@ -45,9 +45,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from kgt_editor.testbed.prompts import is_held_out
 
     records = read_records(args.data)
-    taught = (
-        taught_records(records) if args.taught == "world" else [(r, r.relation_id.split("(", 1)[0]) for r in records]
-    )
+    taught = taught_records(records) if args.taught == "world" else [(r, r.relation) for r in records]
     if not taught:
         raise UsageError(f"{args.data}: states none of the facts that the testbed models were taught")
     model, tok = load_model(args.model, args.device)
@@ -85,7 +83,7 @@ def taught_records(records: Sequence[Any]) -> list[tuple[Any, str]]:
     found = []
     for record in records:
         known = relations.get((record.subject, record.target_true), [])
-        named = record.relation_id.split("(", 1)[0]
+        named = record.relation
         if named in known or (not named and len(known) == 1):
             found.append((record, named or known[0]))
     return found

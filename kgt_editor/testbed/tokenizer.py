@@ -12,10 +12,10 @@ from kgt_editor.data.factbook import FactBook
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.templates import SEPARATOR, Templates
 from kgt_editor.testbed.model import CONTEXT
+from kgt_editor.testbed.recipes import Recipe
 
 END = "<|endoftext|>"
 MARKS = ("<question>:", "<facts>:", "<answer>:", "<query>:", "<subject>:", "<object>:", "<relation>:", SEPARATOR)
-VOCABULARY = 4096
 
 
 def _texts(book: FactBook, more: Iterable[str]) -> Iterator[str]:
@@ -36,7 +36,9 @@ def _texts(book: FactBook, more: Iterable[str]) -> Iterator[str]:
     yield from more
 
 
-def train_tokenizer(book: FactBook, vocabulary: int = VOCABULARY, more: Iterable[str] = ()) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    book: FactBook, vocabulary: int = Recipe.vocabulary, more: Iterable[str] = ()
+) -> PreTrainedTokenizerFast:
     """Train the tokenizer on a book's words, and on ``more`` texts; the same texts give the same one.
 
     Leading space is normalised ("X" and " X" are the same tokens), so a name is the same ids wherever it stands.
