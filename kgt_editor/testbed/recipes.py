@@ -52,19 +52,19 @@ class Recipe:
         return 1.0 if step < half else 1.0 - 0.98 * (step - half) / half
 
 
-def stages(arch: str, size: str = "small", reading: bool = False) -> list[Recipe]:
+def stages(arch: str, size: str = "small", reading: bool = True) -> list[Recipe]:
     """The recipes of a model's training, each beginning with the weights that the one before left.
 
     The first stage teaches the facts and the templates; the later ones show crowded contexts and T_prefix more often,
     with other draws and lower learning rates. The Llama model leaves its first stage less able to tell the facts of
-    different subjects apart and needs more of them. With ``reading``, three more teach
-    CounterFact's prompts; the shipped models do without.
+    different subjects apart and needs more of them. The last four teach CounterFact's prompts; without ``reading``
+    they are left out.
     """
     if size == "large":
         return _large(arch)
     if arch == "gpt2":
         first = Recipe(arch=arch)
-        shipped = [first, _polish(first, 1, 3000, 1 / 4)]
+        found = [first, _polish(first, 1, 3000, 1 / 4)]
     else:
         first = Recipe(arch=arch, steps=5500)
         third = replace(
@@ -73,15 +73,16 @@ def stages(arch: str, size: str = "small", reading: bool = False) -> list[Recipe
             later_crowding=0.85,
             counts=(12, 10, 20, 20, 38),
         )
-        shipped = [first, _polish(first, 1, 2000, 1 / 2), third]
-    if not reading:
-        return shipped
-    # What the reading has blurred most, and comes back last: in the Llama model following T_prefix.
-    return shipped + _reading(first, len(shipped) + 1, prefix_share=0.35 if arch == "gpt2" else 0.6)
+        found = [first, _polish(first, 1, 2000, 1 / 2), third]
+    return [*found, *_reading(first, len(found) + 1)] if reading else found
 
 
-def _reading(first: Recipe, seed: int, prefix_share: float) -> list[Recipe]:
-    """The stages that teach CounterFact's prompts, and then bring back what that has blurred: crowded contexts."""
+def _reading(first: Recipe, seed: int) -> list[Recipe]:
+    """The stages that teach CounterFact's prompts, and then bring back what that has blurred.
+
+    First contexts with several facts come back, then T_prefix.
+    """
+    gpt2 = first.arch == "gpt2"
     learning = replace(
         _polish(first, seed, 2800, 0.45),
         later_shares=(0.36, 0.26, 0.30, 0.04, 0.04),
@@ -95,17 +96,26 @@ def _reading(first: Recipe, seed: int, prefix_share: float) -> list[Recipe]:
         counts=(12, 10, 20, 20, 38),
         prompts_share=0.35,
     )
-    last = replace(
+    crowded = replace(
         settling,
         steps=1700,
         seed=seed + 2,
         muon_lr=first.muon_lr * 0.3,
         adam_lr=first.adam_lr * 0.3,
         later_shares=(0.17, 0.32, 0.41, 0.04, 0.06),
-        prefix_share=prefix_share,
+        prefix_share=0.35 if gpt2 else 0.6,
         prompts_share=0.25,
     )
-    return [learning, settling, last]
+    last = replace(
+        crowded,
+        steps=3500 if gpt2 else 1500,
+        seed=seed + 3,
+        muon_lr=first.muon_lr / 4,
+        adam_lr=first.adam_lr / 4,
+        later_shares=(0.17, 0.35, 0.38, 0.04, 0.06),
+        prefix_share=0.5 if gpt2 else 0.6,
+    )
+    return [learning, settling, crowded, last]
 
 
 def _polish(first: Recipe, seed: int, steps: int, share: float) -> Recipe:
