@@ -105,7 +105,7 @@ def _complete(command: Sequence[str], out: Path) -> bool:
     """Whether a run with these very settings has ended well."""
     from kgt_editor.errors import KgtError
     from kgt_editor.evaluation.cli import build_config, build_parser
-    from kgt_editor.evaluation.run import check_request
+    from kgt_editor.evaluation.request import check_request
 
     try:
         request = check_request(build_config(build_parser().parse_args(list(command)), ROOT / "hparams"), out)

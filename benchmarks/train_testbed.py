@@ -1,7 +1,7 @@
 """Rebuild a testbed model from nothing: corpus, tokenizer, training, abilities, manifest.
 
-    python benchmarks/train_testbed.py --arch gpt2
-    python benchmarks/train_testbed.py --arch gpt2 --prompts counterfact.json     # and teach it CounterFact's wordings
+    python benchmarks/train_testbed.py --arch gpt2 --prompts counterfact.json     # as it is shipped
+    python benchmarks/train_testbed.py --arch gpt2                                # without CounterFact's wordings
     python benchmarks/train_testbed.py --size large --prompts counterfact.json --facts pararel_facts.jsonl
 
 Writes config, tokenizer, fp16 weights and manifest.json to kgt_editor/testbed/models/testbed-<arch> (or testbed-large,

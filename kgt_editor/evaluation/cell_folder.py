@@ -23,9 +23,9 @@ from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError
 from kgt_editor.evaluation import lines
 from kgt_editor.evaluation.cell_log import CellLog
-from kgt_editor.evaluation.launch import Note
 from kgt_editor.evaluation.lock import held
 from kgt_editor.evaluation.results import CaseResult, EditResult, case_row
+from kgt_editor.launch.base import Note
 from kgt_editor.lm.device_memory import DeviceMemory
 
 HEAD, EDITS, CELLS, SPOILED = "head.json", "edits.jsonl", "cells.jsonl", "spoiled"

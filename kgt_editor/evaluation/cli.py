@@ -18,7 +18,7 @@ from kgt_editor.evaluation.launch_cli import add_options, check_options, positiv
 from kgt_editor.lm.loading import model_source
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.run import RunConfig
+    from kgt_editor.evaluation.request import RunConfig
     from kgt_editor.evaluation.runner import Outcome
 
 DEFAULT_SIZE = 200
@@ -107,7 +107,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         UsageError: an empty list of editors, several sizes in single mode, a malformed ``--set``, or a ``--graph``
             nobody reads.
     """
-    from kgt_editor.evaluation.run import RunConfig
+    from kgt_editor.evaluation.request import RunConfig
 
     editors = tuple(name.strip() for name in options.editors.split(",") if name.strip())
     if not editors:
@@ -183,7 +183,8 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
 
     from kgt_editor.data.bar import download_bar
     from kgt_editor.evaluation.console import Display
-    from kgt_editor.evaluation.run import Manner, check_request, run
+    from kgt_editor.evaluation.request import check_request
+    from kgt_editor.evaluation.run import Manner, run
 
     config = build_config(options, hparams_dir)
     check_options(options)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.launch import Needs, cpus, own_threads
+from kgt_editor.launch.base import Needs, cpus, own_threads
 
 if TYPE_CHECKING:
     from kgt_editor.evaluation.workers import Workers
@@ -61,7 +61,7 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers | None]:
     from kgt_editor.evaluation.workers import Workers
 
     if options.launcher == "local":
-        from kgt_editor.evaluation.launch_local import LocalLauncher, visible_gpus
+        from kgt_editor.launch.local import LocalLauncher, visible_gpus
 
         gpus = [] if options.device == "cpu" else visible_gpus()
         jobs = options.jobs or max(1, 0 if options.device_map else len(gpus))
@@ -69,7 +69,7 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers | None]:
         with LocalLauncher(jobs, gpus) as local:
             yield Workers(local, Needs(threads), share_files=True)
         return
-    from kgt_editor.evaluation.launch_ray import RayLauncher
+    from kgt_editor.launch.ray import RayLauncher
     from kgt_editor.lm.loading import weights_bytes
 
     memory = options.cell_memory * 2**30 if options.cell_memory else _PROCESS_BYTES

@@ -10,15 +10,15 @@ from transformers.utils.logging import disable_progress_bar
 from kgt_editor.data.base import DataSet
 from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.evaluation.known import KnownRecords
-from kgt_editor.evaluation.launch import Advance, Note
 from kgt_editor.evaluation.metrics import scorer
 from kgt_editor.evaluation.results import environment
 from kgt_editor.evaluation.runner import MAX_KNOWN_FACTS
 from kgt_editor.evaluation.task import Bench
+from kgt_editor.launch.base import Advance, Note
 from kgt_editor.lm.layers import device_of
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.run import Request
+    from kgt_editor.evaluation.request import Request
 
 
 @dataclass(frozen=True)

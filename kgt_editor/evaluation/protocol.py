@@ -19,9 +19,9 @@ from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.cell_log import CellLog
-from kgt_editor.evaluation.launch import Advance
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
 from kgt_editor.evaluation.results import CaseResult, EditResult
+from kgt_editor.launch.base import Advance
 from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy

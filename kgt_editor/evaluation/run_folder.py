@@ -15,9 +15,9 @@ from typing import Any
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.evaluation import lines
 from kgt_editor.evaluation.cell_folder import CELLS, PATIENCE, head_of, quiet, records_name
-from kgt_editor.evaluation.launch import Note
 from kgt_editor.evaluation.lock import held
 from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
+from kgt_editor.launch.base import Note
 
 MANIFEST, RECORDS, SUMMARY = "manifest.json", "records.jsonl", "summary.json"
 UNFINISHED, REPORT = "cells", "report"

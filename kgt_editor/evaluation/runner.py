@@ -20,7 +20,7 @@ from kgt_editor.evaluation.summary import read_numbers, summary_row
 from kgt_editor.evaluation.task import Bench, CellTask, PreparationError, run_task
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.run import Request
+    from kgt_editor.evaluation.request import Request
 
 MAX_KNOWN_FACTS = 300
 

@@ -14,7 +14,6 @@ from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.cell_folder import CellFolder, quiet
-from kgt_editor.evaluation.launch import Advance, Note
 from kgt_editor.evaluation.protocol import (
     CASES_A_BATCH,
     CellPlan,
@@ -23,6 +22,7 @@ from kgt_editor.evaluation.protocol import (
     run_cell,
 )
 from kgt_editor.evaluation.results import SCHEMA_VERSION
+from kgt_editor.launch.base import Advance, Note
 from kgt_editor.lm.loading import load_model
 
 

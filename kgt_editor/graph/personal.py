@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.journal import Edit, Journal, Place
+from kgt_editor.graph.journal import Edit, Journal
 from kgt_editor.graph.linking import HeadIndex, Match, link, matches
-from kgt_editor.graph.relations import ALIAS
+from kgt_editor.graph.overlay import Overlay
 from kgt_editor.graph.store import Graph
 from kgt_editor.graph.triple import Triple
-
-_Overlay = dict[str, dict[Triple, Place]]
 
 
 class PersonalGraph:
@@ -51,7 +48,7 @@ class PersonalGraph:
 
         With a ``limit`` the base's last ones are left out, then the user's oldest.
         """
-        own, hidden = self._present.get(head, {}), self._absent.get(head, {})
+        own, hidden = self._overlay.present.get(head, {}), self._overlay.absent.get(head, {})
         if not (own or hidden):
             return list(self.base.triples_from(head, limit))
         base = self.base.triples_from(head, None if limit is None else limit + len(hidden))
@@ -63,20 +60,20 @@ class PersonalGraph:
     def heads(self) -> Iterator[str]:
         """Every entity that starts a triple."""
         for head in self.base.heads():
-            if head not in self._present and (head not in self._absent or self.triples_from(head)):
+            if head not in self._overlay.present and (head not in self._overlay.absent or self.triples_from(head)):
                 yield head
-        yield from self._present
+        yield from self._overlay.present
 
     def relations(self) -> list[str]:
         """The relation phrases of the base and of the user's own triples."""
-        return list(dict.fromkeys([*self.base.relations(), *self._relations]))
+        return list(dict.fromkeys([*self.base.relations(), *self._overlay.relations]))
 
     def __contains__(self, triple: object) -> bool:
         if not isinstance(triple, Triple):
             return False
-        if triple in self._present.get(triple.head, ()):
+        if triple in self._overlay.present.get(triple.head, ()):
             return True
-        return triple not in self._absent.get(triple.head, ()) and triple in self.base
+        return triple not in self._overlay.absent.get(triple.head, ()) and triple in self.base
 
     def __len__(self) -> int:
         return len(self.base) + len(self.added) - len(self.removed)
@@ -84,12 +81,17 @@ class PersonalGraph:
     @property
     def added(self) -> list[Triple]:
         """The triples this user has and the base has not."""
-        return [triple for listed in self._present.values() for triple in listed if triple not in self.base]
+        return [triple for listed in self._overlay.present.values() for triple in listed if triple not in self.base]
 
     @property
     def removed(self) -> list[Triple]:
         """The base triples hidden from this user."""
-        return [triple for listed in self._absent.values() for triple in listed if triple in self.base]
+        return [triple for listed in self._overlay.absent.values() for triple in listed if triple in self.base]
+
+    @property
+    def head_index(self) -> HeadIndex:
+        """The names of the entities that the user's own triples start at, aliases among them."""
+        return self._overlay.head_index
 
     def matches(self, text: str, joined: bool = False) -> list[Match]:
         """Every head that ``text`` mentions, with scores, see :func:`kgt_editor.graph.linking.matches`."""
@@ -146,7 +148,7 @@ class PersonalGraph:
             self._journal.write(user, [edit])
         self._id, self._seen = user, edit.number
         for position, triple in enumerate((*edit.added, *edit.removed)):
-            self._settle(triple, (edit.number, position), position < len(edit.added))
+            self._overlay.settle(triple, (edit.number, position), position < len(edit.added))
         return edit
 
     def undo(self, number: int | None = None) -> Edit:
@@ -170,7 +172,7 @@ class PersonalGraph:
             left = {z: self._journal.state(user, z) for z in (*edit.added, *edit.removed)}
         self._id, self._seen = user, entry.number
         for triple, state in left.items():
-            self._settle(triple, *(state or ((0, 0), None)))
+            self._overlay.settle(triple, *(state or ((0, 0), None)))
         return edit
 
     def refresh(self) -> None:
@@ -187,57 +189,7 @@ class PersonalGraph:
     def _load(self) -> None:
         """Make the overlay from the journal."""
         self._seen = 0 if self._id is None else self._journal.last(self._id)
-        # Head -> triple -> place of the last change in force, oldest first; apart by what that change wants. Neither
-        # asks the base, so a session opens without a look-up for every triple.
-        self._present: _Overlay = {}
-        self._absent: _Overlay = {}
-        for triple, place, adds in () if self._id is None else self._journal.in_force(self._id, self._seen):
-            self._leave_to_base(triple)
-            (self._present if adds else self._absent).setdefault(triple[0], {})[triple] = place
-        own = [triple for listed in self._present.values() for triple in listed]
-        self._relations = Counter([triple[1] for triple in own])
-        self.head_index = HeadIndex(self._present)
-        if ALIAS in self._relations:
-            for head, relation, tail in own:
-                if relation == ALIAS:
-                    self.head_index.add(head, tail)
-
-    def _leave_to_base(self, triple: Triple) -> None:
-        """Take one triple out of the overlay."""
-        head = triple[0]
-        for overlay in (self._present, self._absent):
-            if head in overlay and overlay[head].pop(triple, None) is not None and not overlay[head]:
-                del overlay[head]
-
-    def _settle(self, triple: Triple, place: Place, wanted: bool | None) -> None:
-        """Bring the overlay of one triple in line with its last change in force; ``wanted`` None: there is none."""
-        head, relation, tail = triple
-        held = triple in self._present.get(head, ())
-        self._leave_to_base(triple)
-        if wanted is not None:
-            overlay = self._present if wanted else self._absent
-            listed = overlay.setdefault(head, {})
-            newest = not listed or place > listed[next(reversed(listed))]
-            listed[triple] = place
-            if not newest:  # an older change is in force again
-                overlay[head] = dict(sorted(listed.items(), key=lambda item: item[1]))
-        if held == (wanted is True):
-            return
-        self._relations[relation] += 1 if wanted else -1
-        if not self._relations[relation]:
-            del self._relations[relation]
-        names = [tail] if relation == ALIAS else []
-        if wanted:
-            for name in (head, *names):
-                self.head_index.add(head, name)
-            return
-        if head not in self._present:
-            names.append(head)
-        for name in names:
-            self.head_index.discard(head, name)
-        if names and head in self._present:  # under the same words as the alias that went, another may stand
-            for name in (head, *(other.tail for other in self._present[head] if other.relation == ALIAS)):
-                self.head_index.add(head, name)
+        self._overlay = Overlay(() if self._id is None else self._journal.in_force(self._id, self._seen))
 
     # Explaining it
 
@@ -253,18 +205,17 @@ class PersonalGraph:
 
     def explain(self, triple: Triple) -> Edit | None:
         """The feedback that put the triple there or took it away last; None where only the base decides."""
-        for overlay in (self._present, self._absent):
-            place = overlay.get(triple.head, {}).get(triple)
-            if place is not None and self._id is not None:
-                return self._journal.entries(self._id, place[0], place[0])[0]
-        return None
+        place = self._overlay.place(triple)
+        if place is None or self._id is None:
+            return None
+        return self._journal.entries(self._id, place[0], place[0])[0]
 
     def explain_answer(self, answer: str) -> list[tuple[Triple, Edit]]:
         """The user's triples that say ``answer``, case aside, and the feedback each came from; the latest first."""
         folded = answer.strip().casefold()
         said = [
             (place, triple)
-            for listed in self._present.values()
+            for listed in self._overlay.present.values()
             for triple, place in listed.items()
             if triple.tail.casefold() == folded
         ]

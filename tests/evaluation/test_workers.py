@@ -13,8 +13,8 @@ import pytest
 
 from kgt_editor.editors import base
 from kgt_editor.evaluation.cli import main
-from kgt_editor.evaluation.launch import Ended, Needs, attempt, pack
 from kgt_editor.evaluation.workers import packed, unpack
+from kgt_editor.launch.base import Ended, Needs, attempt, pack
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMES = {"edit_seconds", "preparation_seconds", "forward_seconds", "peak_memory_bytes", "inference_memory_bytes"}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.launch import TRIES, Ended, Needs, Task
-from kgt_editor.evaluation.launch_local import LocalLauncher
+from kgt_editor.launch.base import TRIES, Ended, Needs, Task
+from kgt_editor.launch.local import LocalLauncher
 
 
 class Watched:
@@ -125,8 +125,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from fake_tasks import Endless
-from kgt_editor.evaluation.launch import Task
-from kgt_editor.evaluation.launch_local import LocalLauncher
+from kgt_editor.launch.base import Task
+from kgt_editor.launch.local import LocalLauncher
 
 class Watch:
     def started(self, name): pass

@@ -1,7 +1,7 @@
 """Tasks on many workers: what a launcher takes, what it gives back, and what it does when a worker dies.
 
-:mod:`kgt_editor.evaluation.launch_local` runs each task in a process of this machine, and
-:mod:`kgt_editor.evaluation.launch_ray` on the nodes of a Ray cluster.
+:mod:`kgt_editor.launch.local` runs each task in a process of this machine, and
+:mod:`kgt_editor.launch.ray` on the nodes of a Ray cluster.
 """
 
 from __future__ import annotations

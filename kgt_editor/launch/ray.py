@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError, one_line
-from kgt_editor.evaluation.launch import TRIES, Ended, Needs, T, Task, Watch, attempt, given_up, pack
+from kgt_editor.launch.base import TRIES, Ended, Needs, T, Task, Watch, attempt, given_up, pack
 
 _PATIENCE = 10.0  # seconds for a cluster to answer
 _LOOK_AFTER = 5.0  # seconds between looks at the nodes that are left
@@ -35,7 +35,7 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class RayLauncher:
-    """See :class:`kgt_editor.evaluation.launch.Launcher`.
+    """See :class:`kgt_editor.launch.base.Launcher`.
 
     A new process a task, on a node that has what the task needs; Ray counts it and holds each task to its GPUs.
 

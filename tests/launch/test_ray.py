@@ -16,8 +16,8 @@ import pytest
 
 from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.cli import main
-from kgt_editor.evaluation.launch import TRIES, Ended, Needs, Task
-from kgt_editor.evaluation.launch_ray import RayLauncher
+from kgt_editor.launch.base import TRIES, Ended, Needs, Task
+from kgt_editor.launch.ray import RayLauncher
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -154,8 +154,8 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from fake_tasks import Held
 from kgt_editor.evaluation.cli import main
-from kgt_editor.evaluation.launch import Task
-from kgt_editor.evaluation.launch_ray import RayLauncher
+from kgt_editor.launch.base import Task
+from kgt_editor.launch.ray import RayLauncher
 
 class Watch:
     def started(self, name): pass

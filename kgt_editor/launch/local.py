@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.launch import THREAD_VARIABLES, TRIES, Ended, T, Task, Watch, attempt, given_up, pack
+from kgt_editor.launch.base import THREAD_VARIABLES, TRIES, Ended, T, Task, Watch, attempt, given_up, pack
 
 _PATIENCE = 30.0  # seconds for a worker to end by itself after its work
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class LocalLauncher:
-    """See :class:`kgt_editor.evaluation.launch.Launcher`.
+    """See :class:`kgt_editor.launch.base.Launcher`.
 
     A new process a task, by ``spawn``: nothing that one leaves behind reaches the next. A task whose worker died is
     tried again when all others are through, alone: if memory was short, it has all of it then.

@@ -1,0 +1,145 @@
+"""What is asked of a run: its options as typed values, and all that can be checked before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from kgt_editor.data import base as data_base
+from kgt_editor.data.base import DataSet
+from kgt_editor.editors.base import Editor, create_editor, get_editor_class, names
+from kgt_editor.errors import UsageError
+from kgt_editor.evaluation.results import check_writable
+from kgt_editor.evaluation.run_folder import RunFolder
+from kgt_editor.lm.loading import check_model, check_placement
+
+
+class RunConfig(BaseModel):
+    """What is compared, on what, and how; the fields are the options of ``benchmarks/compare.py``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    editors: tuple[str, ...]
+    model: str
+    dataset: str
+    data: Path | None = None
+    sizes: tuple[int, ...]
+    seeds: int
+    mode: Literal["sequential", "single"]
+    normalise: Literal["mean", "sum"]
+    hparams_dir: Path
+    overrides: dict[str, dict[str, str]] = {}
+    device: str = "auto"
+    device_map: str | None = None
+    dtype: str = "float32"
+    limit: int | None = None
+    known_only: bool = False
+    batch_size: int | Literal["auto"] = "auto"
+
+    @property
+    def texts_a_pass(self) -> int | None:
+        """``batch_size`` as scorers take it: None where they choose."""
+        return None if self.batch_size == "auto" else self.batch_size
+
+    @field_validator("sizes")
+    @classmethod
+    def _growing(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(sizes)))
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The numbers of edits after which a cell is evaluated: ``sizes``, those above ``limit`` cut to it."""
+        return tuple(sorted({size if self.limit is None else min(size, self.limit) for size in self.sizes}))
+
+    @property
+    def count(self) -> int:
+        """Records a cell edits."""
+        return self.stops[-1]
+
+
+@dataclass
+class Request:
+    """A checked request: everything that can be wrong before a model is loaded has been looked at."""
+
+    config: RunConfig
+    editors: dict[str, Editor]
+    data: DataSet
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is, or will be: a folder named by all that decides what is measured."""
+        config = self.config
+        label = f"{Path(config.model).name.replace(':', '-')}-{config.dataset}-{config.mode}-{config.count}"
+        return RunFolder.place(self.out, label, resolved_config(self))
+
+
+def row_names(editors: Sequence[str]) -> list[str]:
+    """The rows of the table: ``all`` unfolded, each once, and the no-edit row always first."""
+    wanted = [name for asked in editors for name in (names() if asked == "all" else [asked])]
+    return list(dict.fromkeys(["none", *wanted]))
+
+
+def check_request(
+    config: RunConfig, out: Path, progress: Callable[[int, int | None], None] | None = None, here: bool = True
+) -> Request:
+    """Look at everything in a request that can be wrong, cheapest first, before anything heavy starts.
+
+    Args:
+        config: what was asked.
+        out: where results go.
+        progress: told the bytes of a data set's download.
+        here: whether the cells run on this machine, so that it must have the device.
+
+    Raises:
+        UsageError: unknown editor, model, data set, device, hyperparameter; a broken file; a size above the pool; a
+            folder that cannot be written.
+    """
+    rows = row_names(config.editors)
+    for name in rows:
+        get_editor_class(name)
+    if here:
+        check_placement(config.device, config.device_map)
+    data = data_base.load(config.dataset, config.data, progress)
+    if data.histories and not data.records:
+        raise UsageError(f"data set '{config.dataset}' holds users' histories, no edits to compare")
+    if any(record.steps for record in data.records):
+        raise UsageError(f"data set '{config.dataset}' is told in steps, not in edits: run benchmarks/conflicts.py")
+    data.sample(config.count, 0)
+    check_model(config.model)
+    unused = [key for key in config.overrides if not any(_applies(key, name) for name in rows)]
+    if unused:
+        raise UsageError(f"--set {unused[0]}.…: '{unused[0]}' is not among the editors of this run: {', '.join(rows)}")
+    editors = {}
+    for name in rows:
+        changes = {
+            key: value
+            for target, pairs in config.overrides.items()
+            if _applies(target, name)
+            for key, value in pairs.items()
+        }
+        editors[name] = create_editor(name, config.model, config.hparams_dir, changes)
+    check_writable(out)
+    return Request(config, editors, data, out)
+
+
+def _applies(target: str, row: str) -> bool:
+    """``kgt`` stands for itself and all its presets, ``kgt:paper`` for that preset alone."""
+    return target in (row, row.split(":", 1)[0])
+
+
+def resolved_config(request: Request) -> dict[str, Any]:
+    """The request as the manifest holds it: with every hyperparameter, and the revision of the data."""
+    config = request.config
+    return {
+        **config.model_dump(mode="json"),
+        # Where the YAMLs lie says nothing of the run (their content is below) and much of the machine.
+        "hparams_dir": config.hparams_dir.name,
+        "editors": list(request.editors),
+        "hparams": {name: editor.hparams.model_dump(mode="json") for name, editor in request.editors.items()},
+        "data_revision": request.data.revision,
+    }
