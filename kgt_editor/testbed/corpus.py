@@ -81,6 +81,7 @@ class Corpus:
         counts: weights of 2, 3, 4, 6 and 8 facts among those.
         prefix_share: share of contexts in T_prefix's form, the rest in T_reasoning's.
         prompts_share: share of sentences taken from ``prompts``.
+        fresh_prompts: whether made-up subjects are asked for with ``prompts`` too, or with the book's sentences alone.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Corpus:
     ) -> None:
         self.encode, self.end_id, self.random, self.masked_share = encode, end_id, random.Random(seed), masked_share
         self.prompts = prompts
-        self.crowding, self.prefix_share, self.prompts_share = 0.6, 0.3, 0.0
+        self.crowding, self.prefix_share, self.prompts_share, self.fresh_prompts = 0.6, 0.3, 0.0, False
         self.counts: tuple[float, ...] = (40, 16, 20, 9, 15)
         self.book = book
         self.facts = book.facts
@@ -143,6 +144,14 @@ class Corpus:
             if found:
                 return found
         return self.random.choice(self.book.trained_templates(fact))
+
+    def _fresh_sentence(self, subject: str, relation: str) -> str:
+        """A way to ask for a fact of a made-up subject."""
+        if self.fresh_prompts and self.prompts and self.random.random() < self.prompts_share:
+            found = self.prompts.draw(self.random, subject, relation)
+            if found:
+                return found
+        return self.random.choice(self.book.templates[relation])
 
     def _masked(self) -> bool:
         return self.random.random() < self.masked_share
@@ -209,7 +218,7 @@ class Corpus:
         example = Example()
         opening, _, _ = self.templates.reasoning.partition(" <question>:")
         example.add(self._words(opening))
-        sentence = self._sentence(fact) if known else self.random.choice(self.book.templates[relation])
+        sentence = self._sentence(fact) if known else self._fresh_sentence(subject, relation)
         if self.random.random() < self.prefix_share:  # T_prefix
             example.add(self._words("<facts>:"))
             self._facts(example, facts)
@@ -250,12 +259,8 @@ class Corpus:
         """Subject, relation, sentence and the true object, of a known fact or of a made-up subject."""
         fact = self.random.choice(self.facts)
         if self.random.random() < 0.25:
-            return (
-                self._fresh_name(),
-                fact.relation,
-                self.random.choice(self.book.templates[fact.relation]),
-                fact.object,
-            )
+            name = self._fresh_name()
+            return name, fact.relation, self._fresh_sentence(name, fact.relation), fact.object
         return fact.subject, fact.relation, self._sentence(fact), fact.object
 
     def retrieve(self) -> Example:

@@ -205,7 +205,7 @@ def train(
         # Every row has its own seed, so that the data does not depend on the number of processes.
         packed = []
         corpus.crowding, corpus.prefix_share, corpus.counts = recipe.crowding(step), recipe.prefix_share, recipe.counts
-        corpus.prompts_share = recipe.prompts_share
+        corpus.prompts_share, corpus.fresh_prompts = recipe.prompts_share, recipe.fresh_prompts
         for row in rows:
             corpus.random.seed(hash((recipe.seed, step, row)))
             packed.append(pack(corpus, recipe.shares(step)))

@@ -85,6 +85,19 @@ def test_the_training_text_has_the_file_s_forms_but_no_held_out_pair():
     assert not any(sentence in text for sentence in held_out)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_made_up_subjects_are_asked_for_in_the_file_s_forms_on_request(fresh):
+    book = world.book()
+    prompts = Prompts([record(fact, n, "Zig {} zag") for n, fact in enumerate(book.facts)])
+    tok = train_tokenizer(book)
+    corpus = Corpus(book, piece_encoder(tok), tok.eos_token_id, seed=3, prompts=prompts)
+    corpus.prompts_share, corpus.fresh_prompts = 1.0, fresh
+    texts = [tok.decode(corpus.draw({"retrieve": 1.0, "relevant": 1.0}).ids) for _ in range(200)]
+    asked = [text.split(" zag")[0].split("Zig ")[1] for text in texts if "Zig" in text]
+    assert len(asked) > 30
+    assert any(subject not in book.by_subject for subject in asked) == fresh
+
+
 def test_a_large_book_has_one_object_for_a_subject_and_relation(facts):
     first, other = facts[0], facts[3]
     records = [
