@@ -84,19 +84,18 @@ def _times(row: dict[str, Any]) -> list[str]:
     return [edit, f"{preparation:.0f} s" if preparation >= 1 else "-"]
 
 
-def conflicts(size: str) -> str:
-    """What holds after conflicting feedback, for every model and variant measured at ``size``."""
+def conflicts(*asked: str) -> str:
+    """What holds after conflicting feedback: for every model the variants asked, each ``VARIANT=SIZE``."""
     rows = []
     for model in ("testbed-gpt2", "testbed-llama"):
-        variants = _json("conflicts", f"conflicts-{model}-{size}.json")["rows"]
-        for variant, label in (("default", "kgt"), ("paper", "kgt:paper")):
-            kinds = variants[variant]["kinds"] if variant in variants else {}
-            for kind, words in KINDS.items():
-                if kind in kinds:
-                    one = kinds[kind]
-                    shares = [_share(one[key]) for key in ("prompt", "paraphrase", "other_facts", "base_facts_lost")]
-                    changes = f"+{one['added_per_edit']:.2f} -{one['removed_per_edit']:.2f}"
-                    rows.append([f"`{label}`, {model}", words, *shares, changes])
+        for variant, _, size in (one.partition("=") for one in asked):
+            kinds = _json("conflicts", f"conflicts-{model}-{size}.json")["rows"][variant]["kinds"]
+            label = "kgt" if variant == "default" else f"kgt:{variant}"
+            for kind in [kind for kind in KINDS if kind in kinds]:
+                one = kinds[kind]
+                shares = [_share(one[key]) for key in ("prompt", "paraphrase", "other_facts", "base_facts_lost")]
+                changes = f"+{one['added_per_edit']:.2f} -{one['removed_per_edit']:.2f}"
+                rows.append([f"`{label}`, {model}", KINDS[kind], *shares, changes])
     head = ["", "conflict", "prompt", "paraphrases", "other facts", "base facts lost", "triples an edit"]
     return _table(head, rows)
 
@@ -117,6 +116,16 @@ def recall() -> str:
     return _table(["model", "facts", "edit prompts", "paraphrase prompts", "held-out pairs"], rows)
 
 
+def known(dataset: str) -> str:
+    """How many records of a data set the models know, of those that ``--known-only`` asked."""
+    rows = []
+    for path in sorted(RESULTS.glob("testbed/*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["config"]["dataset"] == dataset and (found := manifest["known_only"]):
+            rows.append([manifest["config"]["model"], str(found["asked"]), str(found["known"]), _share(found["share"])])
+    return _table(["model", "records asked", "known", "share"], rows)
+
+
 def report(model_free_name: str) -> str:
     """A table of the committed report, as it stands there."""
     text = (RESULTS / "testbed" / "report" / f"{model_free_name}.md").read_text(encoding="utf-8")
@@ -125,7 +134,7 @@ def report(model_free_name: str) -> str:
 
 
 RENDER: dict[str, Callable[..., str]] = {
-    "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "report": report
+    "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "report": report
 }  # fmt: skip
 
 
