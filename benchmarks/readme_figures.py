@@ -126,6 +126,18 @@ def known(dataset: str) -> str:
     return _table(["model", "records asked", "known", "share"], rows)
 
 
+def easyedit() -> str:
+    """What EasyEdit itself reports of KGT, and the time of an edit there over that of an edit of ours."""
+    rows = []
+    for path in sorted((RESULTS / "easyedit").glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for mode in ("sequential", "single"):
+            shares = [_share(found[mode][f"{name}_acc"]) for name in ("rewrite", "rephrase", "locality")]
+            rows.append([found["model"], mode, str(found["edits"]), *shares, f"{found['easyedit / own']:.2f}"])
+    head = ["model", "mode", "edits", "rewrite", "rephrase", "locality", "edit, EasyEdit / compare.py"]
+    return _table(head, rows)
+
+
 def report(model_free_name: str) -> str:
     """A table of the committed report, as it stands there."""
     text = (RESULTS / "testbed" / "report" / f"{model_free_name}.md").read_text(encoding="utf-8")
@@ -134,7 +146,8 @@ def report(model_free_name: str) -> str:
 
 
 RENDER: dict[str, Callable[..., str]] = {
-    "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "report": report
+    "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "easyedit": easyedit,
+    "report": report,
 }  # fmt: skip
 
 
