@@ -307,7 +307,8 @@ sys.exit(main(sys.argv[1:], Path("hparams")))
 """
 
 
-@pytest.mark.parametrize(("sent", "mode"), [(signal.SIGINT, "sequential"), (signal.SIGTERM, "single")])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("mode", ["sequential", "single"])
 def test_an_interrupt_keeps_what_is_measured(saved_model, counterfact_file, tmp_path, sent, mode):
     out = tmp_path / "results"
     arguments = ["--editors", "fake", "--model", str(saved_model), "--dataset", "counterfact", "--size", "30"]
