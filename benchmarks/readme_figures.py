@@ -49,13 +49,12 @@ def _share(value: float | None) -> str:
 def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join(EDITORS)) -> str:
     """A row an editor, from the committed run of one model, mode and size that has the most; others fill the gaps.
 
-    A sequential table has the latencies too: its editors ran in one run, those of a single one in several.
+    A sequential table has the latencies too: its runs had the machine to themselves.
     """
-    wanted = editors.split(",")
+    wanted, asked = editors.split(","), (dataset, mode, model, size)
     fitting = []
     for path in sorted(RESULTS.glob("testbed/*/summary.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        asked = (dataset, mode, model, size)
         fits = {
             row["editor"]: row
             for row in rows

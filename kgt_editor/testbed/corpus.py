@@ -16,7 +16,7 @@ What a model is taught, and never with a fact's held-out sentences:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from kgt_editor.data.factbook import Fact, FactBook
@@ -136,22 +136,23 @@ class Corpus:
         example.add(self.encode(after), weight, restricted=masked)
         return len(example.ids) - 1
 
+    def _prompt(self, subject: str, relation: str, others: Iterable[str] = ()) -> str | None:
+        """One of ``prompts``, in their share; see :meth:`Prompts.draw`."""
+        if self.prompts and self.random.random() < self.prompts_share:
+            return self.prompts.draw(self.random, subject, relation, others)
+        return None
+
     def _sentence(self, fact: Fact) -> str:
         """A way to ask for a known fact."""
-        if self.prompts and self.random.random() < self.prompts_share:
-            others = [other.relation for other in self.book.by_subject[fact.subject] if other.relation != fact.relation]
-            found = self.prompts.draw(self.random, fact.subject, fact.relation, others)
-            if found:
-                return found
-        return self.random.choice(self.book.trained_templates(fact))
+        relations = (other.relation for other in self.book.by_subject[fact.subject])
+        others = (relation for relation in relations if relation != fact.relation)
+        found = self._prompt(fact.subject, fact.relation, others)
+        return found or self.random.choice(self.book.trained_templates(fact))
 
     def _fresh_sentence(self, subject: str, relation: str) -> str:
         """A way to ask for a fact of a made-up subject."""
-        if self.fresh_prompts and self.prompts and self.random.random() < self.prompts_share:
-            found = self.prompts.draw(self.random, subject, relation)
-            if found:
-                return found
-        return self.random.choice(self.book.templates[relation])
+        found = self._prompt(subject, relation) if self.fresh_prompts else None
+        return found or self.random.choice(self.book.templates[relation])
 
     def _masked(self) -> bool:
         return self.random.random() < self.masked_share

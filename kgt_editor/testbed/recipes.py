@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+_MANY = (12, 10, 20, 20, 38)  # ``counts`` of contexts that are mostly of six and eight facts
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -72,7 +74,7 @@ def stages(arch: str, size: str = "small", reading: bool = True) -> list[Recipe]
             _polish(first, 2, 3500, 0.35),
             later_shares=(0.18, 0.34, 0.38, 0.05, 0.05),
             later_crowding=0.85,
-            counts=(12, 10, 20, 20, 38),
+            counts=_MANY,
         )
         found = [first, _polish(first, 1, 2000, 1 / 2), third]
     return [*found, *_reading(first, len(found) + 1)] if reading else found
@@ -85,36 +87,30 @@ def _reading(first: Recipe, seed: int) -> list[Recipe]:
     """
     gpt2 = first.arch == "gpt2"
     learning = replace(
-        _polish(first, seed, 2800, 0.45),
-        later_shares=(0.36, 0.26, 0.30, 0.04, 0.04),
-        counts=(12, 10, 20, 20, 38),
-        prompts_share=0.55,
+        _polish(first, seed, 2800, 0.45), later_shares=(0.36, 0.26, 0.30, 0.04, 0.04), counts=_MANY, prompts_share=0.55
     )
     settling = replace(
         _polish(first, seed + 1, 2200, 0.35),
         later_shares=(0.20, 0.33, 0.36, 0.04, 0.07),
         later_crowding=0.85,
-        counts=(12, 10, 20, 20, 38),
+        counts=_MANY,
         prompts_share=0.35,
     )
     crowded = replace(
-        settling,
-        steps=1700,
-        seed=seed + 2,
-        muon_lr=first.muon_lr * 0.3,
-        adam_lr=first.adam_lr * 0.3,
+        _polish(first, seed + 2, 1700, 0.3),
         later_shares=(0.17, 0.32, 0.41, 0.04, 0.06),
+        later_crowding=0.85,
+        counts=_MANY,
         prefix_share=0.35 if gpt2 else 0.6,
         prompts_share=0.25,
     )
     last = replace(
-        crowded,
-        steps=3500 if gpt2 else 1500,
-        seed=seed + 3,
-        muon_lr=first.muon_lr / 4,
-        adam_lr=first.adam_lr / 4,
+        _polish(first, seed + 3, 3500 if gpt2 else 1500, 1 / 4),
         later_shares=(0.17, 0.35, 0.38, 0.04, 0.06),
+        later_crowding=0.85,
+        counts=_MANY,
         prefix_share=0.5 if gpt2 else 0.6,
+        prompts_share=0.25,
     )
     return [learning, settling, crowded, last]
 

@@ -100,3 +100,14 @@ class Held(Noted):
         while not self.gate.exists():
             time.sleep(0.05)
         return self.name
+
+
+def all_fates(journal: Path) -> dict[str, Any]:
+    """Name -> work, one for every way in which a task can end."""
+    return {
+        "good": Noted("good", journal),
+        "bad": Raises("bad", journal),
+        "unlucky": Dies("unlucky", journal),
+        "doomed": Dies("doomed", journal, times=99),
+        "stuck": Unpicklable("stuck", journal),
+    }

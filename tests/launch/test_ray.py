@@ -75,13 +75,7 @@ def cluster(monkeypatch, fake):
 
 
 def test_every_task_ends_once_whatever_befalls_it(cluster, fake, journal, tmp_path):
-    works = {
-        "good": fake.Noted("good", journal),
-        "bad": fake.Raises("bad", journal),
-        "unlucky": fake.Dies("unlucky", journal),
-        "doomed": fake.Dies("doomed", journal, times=99),
-        "stuck": fake.Unpicklable("stuck", journal),
-    }
+    works = fake.all_fates(journal)
     tasks = [Task(name, work, log=tmp_path / f"{name}.log") for name, work in works.items()]
     watch = Watched()
     with RayLauncher(cluster.address) as launcher:
