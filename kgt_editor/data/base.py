@@ -38,6 +38,7 @@ class DataSet:
         revision: hash of the content, see :func:`content_hash`.
         skipped: records of the file that are no edits: reason and how many.
         histories: users' histories, in a data set of those.
+        all_records: every edit of the file, where the pools are dealt from one; see :meth:`reaching`.
     """
 
     name: str
@@ -48,11 +49,22 @@ class DataSet:
     revision: str = ""
     skipped: Mapping[str, int] = field(default_factory=dict)
     histories: tuple[UserHistory, ...] = ()
+    all_records: tuple[Record, ...] = ()
 
     def hashed(self) -> DataSet:
         """The same with the ``revision`` of its content."""
         pools = (self.records, self.training, self.validation, self.known_facts)
         return replace(self, revision=content_hash(*pools, *([self.histories] if self.histories else [])))
+
+    def reaching(self, size: int) -> DataSet:
+        """This data set where it reports ``size`` records, else the one that reports every record of its file.
+
+        That one has none to train, tune or warm up on: they are all judged. Its known facts stay, as far as they are
+        not edited.
+        """
+        if size <= len(self.records) or size > len(self.all_records):
+            return self
+        return replace(self, records=self.all_records, training=(), validation=()).hashed()
 
     def sample(self, size: int, seed: int) -> list[Record]:
         """The first ``size`` records in the order ``seed`` gives: sets of growing size are nested.
@@ -64,9 +76,11 @@ class DataSet:
         """
         if not 1 <= size <= len(self.records):
             kept = f"{len(self.training)} for training, {len(self.validation)} for validation"
+            whole = len(self.all_records)
+            also = f"; or give {whole} and edit them all" if whole > len(self.records) else ""
             raise UsageError(
                 f"size {size} is not between 1 and the {len(self.records)} reported records of '{self.name}' "
-                f"(besides them it has {kept}, {len(self.known_facts)} known facts)"
+                f"(besides them it has {kept}, {len(self.known_facts)} known facts){also}"
             )
         return sorted(self.records, key=lambda record: seeded_key(seed, str(record.case_id)))[:size]
 

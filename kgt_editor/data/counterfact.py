@@ -41,7 +41,9 @@ def deal(name: str, records: Iterable[Record]) -> DataSet:
     warm-up, 10 % give facts that are never edited. So no subject has two roles, and a record keeps its role in
     every file that holds it. Neighbourhood prompts that judge a reported record are taken out of the training and
     validation records, and records about them are dropped there: an editor must not train on what it is judged by.
+    A run that asks for more records than are reported edits all of them (:meth:`DataSet.reaching`).
     """
+    records = tuple(records)
     dealt: dict[str, list[Record]] = {role: [] for role in _ROLE_ENDS}
     for record in records:
         dealt[_role(record.subject)].append(record)
@@ -49,7 +51,7 @@ def deal(name: str, records: Iterable[Record]) -> DataSet:
     training = _without(dealt["training"], judged)
     validation = _without(dealt["validation"], judged)
     known = tuple(KnownFact(record.query, record.target_true) for record in dealt["known"])
-    return DataSet(name, tuple(dealt["records"]), training, validation, known).hashed()
+    return DataSet(name, tuple(dealt["records"]), training, validation, known, all_records=records).hashed()
 
 
 def _role(subject: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def load_zsre(path: str | Path) -> DataSet:
         raise UsageError(f"{path}: holds no edits: {', '.join(skipped)}")
     dealt = deal("zsre", records)
     known = (*dealt.known_facts, *(KnownFact(question, answer) for question, answer in asked.items()))
-    return DataSet("zsre", dealt.records, dealt.training, dealt.validation, known, skipped=skipped).hashed()
+    return replace(dealt, known_facts=known, skipped=skipped).hashed()
 
 
 def no_edit(row: Any) -> str | None:

@@ -190,6 +190,8 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
     check_options(options)
     with download_bar(stderr) as progress:
         request = check_request(config, options.out, progress, here=options.launcher != "ray")
+    if (records := request.data.records) is request.data.all_records:
+        stderr.print(Text(f"all {len(records):,} records of '{config.dataset}' are for editing: none are to train on"))
     if not stderr.is_terminal or Path(model_source(options.model)).is_dir():
         logging.disable_progress_bar()  # only a download is worth a bar of its own
     manner = Manner(options.overwrite, options.checkpoint_every, options.debug)

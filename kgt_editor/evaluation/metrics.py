@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
+from kgt_editor.evaluation.edited import Edited
 from kgt_editor.lm.scoring import TargetScore, score_targets
 
 Scorer = Callable[[Sequence[str], Sequence[str]], list[TargetScore]]
@@ -78,20 +79,30 @@ def _log_prob(score: TargetScore, normalise: str) -> float:
 
 @dataclass(frozen=True)
 class CaseScores:
-    """Every prompt of a record under one model."""
+    """Every prompt of a record under one model.
+
+    Attributes:
+        superseded: a later edit gave the fact another target, so that this one's is not what the model should say.
+    """
 
     edit: PromptScore
     paraphrases: tuple[PromptScore, ...]
     neighbourhood: tuple[PromptScore, ...]
+    superseded: bool = False
 
     def metrics(self, normalise: str = "mean") -> dict[str, float | None]:
-        """The six metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt."""
+        """The six metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt.
+
+        Of a superseded edit only the neighbourhood is judged.
+        """
+        edits = () if self.superseded else (self.edit,)
+        paraphrases = () if self.superseded else self.paraphrases
         return {
-            "efficacy_score": float(self.edit.prefers_new(normalise)),
-            "paraphrase_score": _share([score.prefers_new(normalise) for score in self.paraphrases]),
+            "efficacy_score": _share([score.prefers_new(normalise) for score in edits]),
+            "paraphrase_score": _share([score.prefers_new(normalise) for score in paraphrases]),
             "neighbourhood_score": _share([score.prefers_true(normalise) for score in self.neighbourhood]),
-            "efficacy_accuracy": float(self.edit.new.greedy),
-            "paraphrase_accuracy": _share([score.new.greedy for score in self.paraphrases]),
+            "efficacy_accuracy": _share([score.new.greedy for score in edits]),
+            "paraphrase_accuracy": _share([score.new.greedy for score in paraphrases]),
             "neighbourhood_accuracy": _share([score.true.greedy for score in self.neighbourhood]),
         }
 
@@ -101,6 +112,7 @@ class CaseScores:
             "edit": self.edit.as_dict(),
             "paraphrases": [score.as_dict() for score in self.paraphrases],
             "neighbourhood": [score.as_dict() for score in self.neighbourhood],
+            **({"superseded": True} if self.superseded else {}),
         }
 
 
@@ -108,16 +120,19 @@ def _share(hits: Sequence[bool]) -> float | None:
     return sum(hits) / len(hits) if hits else None
 
 
-def evaluate(score: Scorer, records: Sequence[Record], edited_queries: Collection[str] = ()) -> list[CaseScores]:
+def evaluate(score: Scorer, records: Sequence[Record], edited: Edited | None = None) -> list[CaseScores]:
     """Score every prompt of ``records`` in as few batches as it takes.
 
     Args:
         score: from :func:`scorer`.
         records: the cases.
-        edited_queries: neighbourhood prompts among these are left out: another edit of the run changes their answer
-            on purpose.
+        edited: the edits in force. Neighbourhood prompts that they change on purpose are left out.
     """
-    neighbours = [[text for text in record.neighbourhood_prompts if text not in edited_queries] for record in records]
+    edited = edited or Edited()
+    neighbours = [
+        [text for text in record.neighbourhood_prompts if not edited.changes(text, record.relation)]
+        for record in records
+    ]
     prompts: list[str] = []
     targets: list[str] = []
     for record, around in zip(records, neighbours, strict=True):
@@ -130,7 +145,8 @@ def evaluate(score: Scorer, records: Sequence[Record], edited_queries: Collectio
     for record, around in zip(records, neighbours, strict=True):
         middle = position + 1 + len(record.paraphrase_prompts)
         end = middle + len(around)
-        cases.append(CaseScores(pairs[position], tuple(pairs[position + 1 : middle]), tuple(pairs[middle:end])))
+        paraphrases, neighbourhood = tuple(pairs[position + 1 : middle]), tuple(pairs[middle:end])
+        cases.append(CaseScores(pairs[position], paraphrases, neighbourhood, edited.superseded(record)))
         position = end
     return cases
 

@@ -19,6 +19,7 @@ from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.cell_log import CellLog
+from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
 from kgt_editor.evaluation.results import CaseResult, EditResult
 from kgt_editor.launch.base import Advance
@@ -67,13 +68,13 @@ class CellPlan:
         """``sizes``, spelt out."""
         return self.sizes or (len(self.records),)
 
-    def queries(self, size: int) -> frozenset[str]:
-        """The first ``size`` edit prompts: as neighbourhood prompt or known fact they would be changed on purpose."""
-        return frozenset(record.query for record in self.records[:size])
+    def edited(self, size: int) -> Edited:
+        """What the first ``size`` edits change on purpose: the same neighbourhood prompts in either mode."""
+        return Edited(self.records[:size], one_by_one=self.mode == "single")
 
     def untouched_facts(self, size: int) -> list[KnownFact]:
         """The known facts without those that the first ``size`` edits touch."""
-        edited = self.queries(size)
+        edited = frozenset(record.query for record in self.records[:size])
         return [fact for fact in self.known_facts if fact.prompt not in edited]
 
 
@@ -131,10 +132,10 @@ def _sequential(editor: Editor, model: Any, tok: Any, plan: CellPlan, log: CellL
 def _evaluate(model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, advance: Advance) -> None:
     """All cases of the first ``size`` edits, in batches that are the same wherever an earlier process left off."""
     memory = device_memory(device_of(model))
-    score, queries = scorer(model, tok, plan.batch_size), plan.queries(size)
+    score, edited = scorer(model, tok, plan.batch_size), plan.edited(size)
     for start in range(log.evaluated(size), size, CASES_A_BATCH):
         chunk = plan.records[start : min(start + CASES_A_BATCH, size)]
-        found = evaluate(score, chunk, queries)
+        found = evaluate(score, chunk, edited)
         said = _said(model, tok, chunk, found)
         edits = log.told(start, start + len(chunk))
         log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, said, strict=True)])
@@ -146,7 +147,7 @@ def _single(
     editor: Editor, model: Any, tok: Any, plan: CellPlan, base: BaseWeights, log: CellLog, advance: Advance
 ) -> None:
     size = len(plan.records)
-    facts, queries = plan.untouched_facts(size), plan.queries(size)
+    facts, purpose = plan.untouched_facts(size), plan.edited(size)
     log.rewind(log.evaluated(size))
     for position in range(log.evaluated(size), size):
         record = plan.records[position]
@@ -155,7 +156,7 @@ def _single(
             base.restore(model)
         edited = done.value[0] if done else model
         score = scorer(edited, tok, plan.batch_size)
-        (scores,) = evaluate(score, [record], queries)
+        (scores,) = evaluate(score, [record], purpose)
         (said,) = _said(edited, tok, [record], [scores])
         # All facts after every edit would cost more than the edits; the next few in turn estimate the same mean.
         first = FACTS_AFTER_EACH_EDIT * position

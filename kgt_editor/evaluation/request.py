@@ -104,7 +104,7 @@ def check_request(
         get_editor_class(name)
     if here:
         check_placement(config.device, config.device_map)
-    data = data_base.load(config.dataset, config.data, progress)
+    data = data_base.load(config.dataset, config.data, progress).reaching(config.count)
     if data.histories and not data.records:
         raise UsageError(f"data set '{config.dataset}' holds users' histories, no edits to compare")
     if any(record.steps for record in data.records):

@@ -21,6 +21,7 @@ class CellNumbers:
         metrics: every metric's value for each of them; None where a case has no such prompt or was not evaluated.
         seconds: an edit's wall time for each of them; None where it failed.
         failures: why edits failed, in order.
+        superseded: how many edits a later one takes back, see :class:`kgt_editor.evaluation.edited.Edited`.
         cell: the cell's line of ``cells.jsonl``.
     """
 
@@ -31,6 +32,7 @@ class CellNumbers:
     metrics: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CASE_METRICS})
     seconds: list[float | None] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    superseded: int = 0
     cell: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -57,6 +59,7 @@ class CellNumbers:
         self.seconds.append(seconds)
         if failure is not None:
             self.failures.append(failure)
+        self.superseded += metrics is not None and metrics["efficacy_score"] is None
 
 
 def read_numbers(
@@ -87,7 +90,8 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
 
     A metric's interval is over seeds, or over cases where there is one seed (see
     :func:`kgt_editor.evaluation.stats.share_interval`); a metric no record has a prompt for is null.
-    ``edit_seconds`` leaves failed edits out, ``failed_edits`` counts them and ``first_failure`` says why.
+    ``edit_seconds`` leaves failed edits out, ``failed_edits`` counts them and ``first_failure`` says why;
+    ``superseded_edits`` counts those that the efficacy and paraphrase metrics leave out.
     """
     metrics: dict[str, Any] = {}
     for name in CASE_METRICS:
@@ -109,6 +113,7 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
         "device_memory": max(counted, key=lambda one: one["used"], default=None),
         "failed_edits": len(failures),
         "first_failure": failures[0] if failures else None,
+        "superseded_edits": sum(cell.superseded for cell in cells),
         **costs,
     }
 

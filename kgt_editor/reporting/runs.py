@@ -204,13 +204,13 @@ def _read_records(path: Path, run: Run) -> None:
 
 def _edit(line: dict[str, Any]) -> KGTEdit:
     details = line.get("details") or {}
-    metrics = line["metrics"]
+    accuracy = (line["metrics"] or {}).get("efficacy_accuracy")
     return KGTEdit(
         line["case_id"],
         line["position"],
         line.get("request") or {},
         line.get("said"),
-        bool(metrics["efficacy_accuracy"]) if metrics else None,
+        None if accuracy is None else bool(accuracy),
         line["failure"],
         details.get("before"),
         details.get("after"),

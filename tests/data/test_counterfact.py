@@ -161,6 +161,20 @@ def test_a_record_keeps_its_role_in_every_file(tmp_path):
     assert whole.revision != half.revision
 
 
+def test_a_run_of_more_than_the_reported_edits_all_records(tmp_path):
+    dealt = load_counterfact(write(tmp_path, many(100)))
+    assert dealt.reaching(len(dealt.records)) is dealt
+    whole = dealt.reaching(len(dealt.records) + 1)
+    assert [record.case_id for record in whole.records] == list(range(100))
+    assert not whole.training
+    assert not whole.validation
+    assert whole.known_facts == dealt.known_facts
+    assert whole.revision != dealt.revision
+    assert len(whole.sample(100, seed=0)) == 100
+    with pytest.raises(UsageError, match="give 100 and edit them all"):
+        dealt.reaching(101).sample(101, seed=0)
+
+
 @needs_data
 def test_the_genuine_rome_records():
     records = read_records(SHARED / "counterfact_rome_genuine_20.jsonl.gz")

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
+from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.metrics import CaseScores, PromptScore, evaluate, recall, scorer
 from kgt_editor.lm.scoring import TargetScore, score_targets
 
@@ -93,10 +95,28 @@ def test_every_prompt_of_a_record_meets_both_answers():
 
 
 def test_a_neighbour_that_is_edited_itself_is_left_out():
-    first, second = evaluate(lookup, [RECORD, RECORD], edited_queries={"Sava Irk speaks"})
+    other = replace(RECORD, case_id=1, subject="Sava Irk", target_new="Plavic")
+    first, second = evaluate(lookup, [RECORD, RECORD], Edited([RECORD, other]))
     assert first == second
     assert len(first.neighbourhood) == 1
     assert first.metrics()["neighbourhood_score"] == 1.0
+
+
+def test_of_a_superseded_edit_only_the_neighbourhood_is_judged():
+    again = replace(RECORD, case_id=2, target_new="Norrish", target_true="Quin")
+    first, last = evaluate(lookup, [RECORD, again], Edited([RECORD, again]))
+    assert first.metrics() == {
+        "efficacy_score": None,
+        "paraphrase_score": None,
+        "neighbourhood_score": 0.5,
+        "efficacy_accuracy": None,
+        "paraphrase_accuracy": None,
+        "neighbourhood_accuracy": 0.5,
+    }
+    assert first.as_dict()["superseded"] is True  # its raw numbers are kept
+    assert first.edit == evaluate(lookup, [RECORD])[0].edit
+    assert last.metrics()["efficacy_score"] == 0.0
+    assert "superseded" not in last.as_dict()
 
 
 def test_recall_is_greedy():
