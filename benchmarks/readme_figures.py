@@ -20,7 +20,22 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 BLOCK = re.compile(r"(<!-- figures: ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 EDITORS = ("none", "kgt", "rome", "mend", "ke", "kn", "ft", "oppu", "icl", "icl:bm25")
+METRICS = ("efficacy score / accuracy", "paraphrase score / accuracy", "neighbourhood score", "unedited recall")
 RECALLED = ("edit_prompts", "paraphrase_prompts", "held_out")
+COSTS = {
+    "kgt_rank / forward": "an edit / a forward pass of its reasoning prompt",
+    "kgt_user / forward": "an edit whose relation the user names (`kgt:user`) / that pass",
+    "kgt_rank / its floor": "an edit / its floor: weights read three times, and the arithmetic of its tokens",
+    "plain rank / kgt_rank": "the method run one prompt at a time / an edit",
+    "one by one / batch": "32 users' edits one by one / together",
+    "rome / kgt_rank": "ROME / KGT",
+    "ft / kgt_rank": "FT / KGT",
+    "mend / kgt_rank": "MEND, once trained / KGT",
+    "ke / kgt_rank": "KE, once trained / KGT",
+    "answer with a fact / plain answer": "an answer of 16 tokens with a fact / the plain model's",
+    "answer without facts / plain answer": "an answer of 16 tokens without facts / the plain model's",
+    "edit memory / inference memory": "peak memory of an edit / of inference",
+}
 KINDS = {
     "again": "the same query answered anew",
     "reworded": "the same in other words",
@@ -65,22 +80,39 @@ def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join
     for fits in sorted(fitting, key=len, reverse=True):
         found = fits | found
     timed = mode == "sequential"
-    head = ["editor", "efficacy score / accuracy", "paraphrase score / accuracy", "neighbourhood score"]
-    head += ["unedited recall", "seeds", *(["median edit", "preparation"] if timed else [])]
+    head = ["editor", *METRICS, "seeds", *(["median edit", "preparation"] if timed else [])]
     lines = []
     for name in [name for name in wanted if name in found]:
         row = found[name]
-        mean = {metric: _share(value and value["mean"]) for metric, value in row["metrics"].items()}
-        line = [name, *(f"{mean[f'{what}_score']} / {mean[f'{what}_accuracy']}" for what in ("efficacy", "paraphrase"))]
-        line += [mean["neighbourhood_score"], mean["unedited_recall"], str(len(row["seeds"]))]
-        lines.append(line + (_times(row) if timed else []))
+        lines.append([name, *_metrics(row), str(len(row["seeds"])), *(_times(row) if timed else [])])
     return _table(head, lines)
+
+
+def _metrics(row: dict[str, Any]) -> list[str]:
+    mean = {metric: _share(value and value["mean"]) for metric, value in row["metrics"].items()}
+    both = [f"{mean[f'{what}_score']} / {mean[f'{what}_accuracy']}" for what in ("efficacy", "paraphrase")]
+    return [*both, mean["neighbourhood_score"], mean["unedited_recall"]]
 
 
 def _times(row: dict[str, Any]) -> list[str]:
     latency, preparation = row["edit_seconds"], row["preparation_seconds"]
     edit = f"{latency['p50'] * 1000:.0f} ms" if latency and row["editor"] != "none" else "-"
     return [edit, f"{preparation:.0f} s" if preparation >= 1 else "-"]
+
+
+def scale(editors: str) -> str:
+    """A row an editor and size of the committed long sequences, with what only they show."""
+    lines = []
+    for name in editors.split(","):
+        for path in sorted(RESULTS.glob("paper-scale/*/summary.json")):
+            rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+            ends = {(end["editor"], end["size"]): end for end in _json(*path.parent.parts[-2:], "scale.json")["rows"]}
+            for row in [row for row in rows if row["editor"] == name]:
+                end = ends[name, row["size"]]
+                steady = f"{end['last / first']:.2f}" if "last / first" in end and name != "none" else "-"
+                kept = f"{end['state_bytes'] / 1e6:.1f} MB" if end["state_bytes"] else "-"
+                lines.append([name, f"{row['size']:,}", *_metrics(row), _times(row)[0], steady, kept])
+    return _table(["editor", "edits", *METRICS, "median edit", "last / first 1,000", "on disk"], lines)
 
 
 def conflicts(*asked: str) -> str:
@@ -100,9 +132,9 @@ def conflicts(*asked: str) -> str:
 
 
 def cost(name: str) -> str:
-    """The ratios of ``benchmarks/edit_cost.py``."""
-    report = _json("cost", f"{name}.json")
-    return _table(["ratio of medians", name], [[key, f"{value:.2f}"] for key, value in report["ratios"].items()])
+    """Ratios of ``benchmarks/edit_cost.py``."""
+    ratios = _json("cost", f"{name}.json")["ratios"]
+    return _table(["ratio of medians", name], [[label, f"{ratios[key]:.2f}"] for key, label in COSTS.items()])
 
 
 def recall() -> str:
@@ -146,7 +178,7 @@ def report(model_free_name: str) -> str:
 
 RENDER: dict[str, Callable[..., str]] = {
     "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "easyedit": easyedit,
-    "report": report,
+    "report": report, "scale": scale,
 }  # fmt: skip
 
 
