@@ -90,6 +90,24 @@ def test_given_again_a_complete_run_is_shown_and_not_run(compare, fake_editors, 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_sequence_can_be_all_records_of_a_file(compare, fake_editors, counterfact_file, tmp_path):
+    rows = json.loads(counterfact_file.read_text())
+    again = rows[7] | {"case_id": 60, "target_new": "Norwick"}  # taken back, or taking back, as the seed orders them
+    about = rows[0] | {"case_id": 61, "subject": "Person 61", "prompt": "Person 61 was born in the town of"}
+    about["locality_prompt"] = rows[3]["prompt"]  # which asks for an edited fact
+    counterfact_file.write_text(json.dumps([*rows, again, about]))
+    code, _, err = compare("--sizes", "2,62", "--editors", "memory")
+    assert code == 0, err
+    assert "all 62 records of 'counterfact' are for editing" in err
+    none, memory = [row for row in read(the_run(tmp_path), "summary.json")["rows"] if row["size"] == 62]
+    assert none["superseded_edits"] == memory["superseded_edits"] == 1
+    assert memory["metrics"]["efficacy_accuracy"]["mean"] == 1.0
+    assert memory["metrics"]["unedited_recall"] is None  # no fact is left unedited
+    last = [line for line in read(the_run(tmp_path), "records.jsonl") if line["size"] == 62]
+    assert {line["case_id"] for line in last if line["metrics"]["efficacy_score"] is None} <= {7, 60}
+    assert {line["metrics"]["neighbourhood_score"] for line in last if line["case_id"] == 61} == {None}
+
+
 def test_sizes_are_evaluated_along_one_sequence(compare, fake_editors, tmp_path):
     assert compare("--sizes", "4,2", "--editors", "memory,fake")[0] == 0
     folder = the_run(tmp_path)
