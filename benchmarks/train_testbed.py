@@ -27,6 +27,7 @@ from kgt_editor.data import world
 from kgt_editor.data.counterfact import read_records
 from kgt_editor.data.extension import read_facts
 from kgt_editor.data.factbook import FactBook
+from kgt_editor.testbed.abilities import REQUIRED, REQUIRED_LARGE
 from kgt_editor.testbed.books import counterfact_book
 from kgt_editor.testbed.model import ARCHITECTURES
 from kgt_editor.testbed.prompts import read_prompts
@@ -75,7 +76,7 @@ def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
     prompts, digest = read_prompts(stage.prompts) if stage.prompts and recipe.prompts_share else (None, None)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=rank > 0 or not sys.stderr.isatty()) as bar:
-        task = bar.add_task(stage.out.name, total=recipe.steps)
+        task = bar.add_task(stage.out.name, total=recipe.last_step)
 
         def show(done: int, total: int, loss: float) -> None:
             bar.update(task, completed=done, description=f"{stage.out.name} loss {loss:.3f}")
@@ -89,7 +90,9 @@ def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
         dist.destroy_process_group()
     if rank == 0:
         sample = SAMPLE if len(book.facts) > 2 * SAMPLE else None
-        line = ship(model, tokenizer, book, recipe, seconds, processes, stage.out, stage.start_from, digest, sample)
+        required = REQUIRED_LARGE if stage.size == "large" else REQUIRED
+        start_from, out = stage.start_from, stage.out
+        line = ship(model, tokenizer, book, recipe, seconds, processes, out, start_from, digest, sample, required)
         sys.stdout.write(line + "\n")
 
 

@@ -8,7 +8,7 @@ the model never saw with the fact, in any form.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ REQUIRED = {
     **{f"others_only_{count}": 0.90 for count in (1, 2, 4, 8)},
     "retrieves_relation": 0.95, "extracts_relation": 0.95, "extracts_five": 0.95,
 }  # fmt: skip
+# The large model holds ten times the facts in blocks of the same size.
+REQUIRED_LARGE = REQUIRED | {"recall_trained": 0.95, "recall_held_out": 0.85}
 MOST_NO_EDIT_EFFICACY = 0.05
 
 
@@ -183,9 +185,9 @@ def measure(
     return {name: round(value, 4) for name, value in sorted(found.items())}
 
 
-def shortfalls(abilities: dict[str, float]) -> list[str]:
+def shortfalls(abilities: dict[str, float], required: Mapping[str, float] = REQUIRED) -> list[str]:
     """What falls short, one line each; empty for a model that is fit to be shipped."""
-    lines = [f"{name} {abilities[name]} < {least}" for name, least in REQUIRED.items() if abilities[name] < least]
+    lines = [f"{name} {abilities[name]} < {least}" for name, least in required.items() if abilities[name] < least]
     if abilities["no_edit_efficacy"] > MOST_NO_EDIT_EFFICACY:
         lines.append(f"no_edit_efficacy {abilities['no_edit_efficacy']} > {MOST_NO_EDIT_EFFICACY}")
     return lines

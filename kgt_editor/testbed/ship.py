@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from kgt_editor.data.factbook import FactBook
-from kgt_editor.testbed.abilities import measure, shortfalls
+from kgt_editor.testbed.abilities import REQUIRED, measure, shortfalls
 from kgt_editor.testbed.recipes import Recipe
 
 
@@ -34,12 +35,13 @@ def ship(
     start_from: Path | None = None,
     prompts_sha256: str | None = None,
     sample: int | None = None,
+    required: Mapping[str, float] = REQUIRED,
 ) -> str:
     """Save weights in fp16, tokenizer and manifest to ``out``; measure the abilities of what was saved.
 
     The manifest lists every stage's recipe and minutes; ``start_from`` is the folder of the stage before,
     ``prompts_sha256`` the file that this stage's other sentences came from. The abilities are measured on ``sample``
-    facts, or on all.
+    facts, or on all, and held against ``required``.
 
     Returns:
         one line of figures.
@@ -49,6 +51,7 @@ def ship(
     tok.save_pretrained(out)
     saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     abilities = measure(saved, tok, book, sample)
+    short = shortfalls(abilities, required)
     weights = out / "model.safetensors"
     earlier = json.loads((start_from / "manifest.json").read_text(encoding="utf-8"))["stages"] if start_from else []
     stages = [*earlier, {"recipe": asdict(recipe), "minutes": round(seconds / 60, 1), "processes": processes}]
@@ -70,7 +73,7 @@ def ship(
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "abilities_measured_on": sample or len(book.facts),
         "abilities": abilities,
-        "shortfalls": shortfalls(abilities),
+        "shortfalls": short,
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (out / "checkpoint.pt").unlink(missing_ok=True)
@@ -79,5 +82,5 @@ def ship(
     return (
         f"{out.name}: {manifest['parameters']} parameters, {weights.stat().st_size / 1e6:.1f} MB, "
         f"{minutes} minutes, {figures}, weakest {worst[1]}={worst[0]:.3f}, "
-        f"{len(shortfalls(abilities))} shortfalls; written to {out}"
+        f"{len(short)} shortfalls; written to {out}"
     )

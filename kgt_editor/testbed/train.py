@@ -197,7 +197,7 @@ def train(
     corpus = Corpus(book, piece_encoder(tokenizer), tokenizer.eos_token_id, prompts=prompts)
     rows = range(rank, recipe.rows, processes)
     began = time.perf_counter()
-    for step in range(start, recipe.steps):
+    for step in range(start, recipe.last_step):
         factor = recipe.rate(step)
         groups = [group for trainer in trainers for group in trainer.param_groups]
         for group, rate in zip(groups, base_rates, strict=True):
@@ -224,8 +224,8 @@ def train(
             raise FloatingPointError(f"training loss is {loss.item()} at step {done}; lower the learning rates")
         if rank == 0:
             if progress:
-                progress(done, recipe.steps, loss.item())
-            if done % checkpoint_every == 0 and done < recipe.steps:
+                progress(done, recipe.last_step, loss.item())
+            if done % checkpoint_every == 0 and done < recipe.last_step:
                 state = {
                     "recipe": repr(asdict(recipe)), "step": done, "seconds": seconds, "model": model.state_dict(),
                     "optimisers": [trainer.state_dict() for trainer in trainers],
