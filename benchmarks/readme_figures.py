@@ -100,11 +100,11 @@ def _times(row: dict[str, Any]) -> list[str]:
     return [edit, f"{preparation:.0f} s" if preparation >= 1 else "-"]
 
 
-def scale(editors: str) -> str:
-    """A row an editor and size of the committed long sequences, with what only they show."""
+def scale(editors: str, longest: str) -> str:
+    """A row an editor and size of the committed sequence of ``longest`` edits, with what only such a one shows."""
     lines = []
     for name in editors.split(","):
-        for path in sorted(RESULTS.glob("paper-scale/*/summary.json")):
+        for path in RESULTS.glob(f"paper-scale/*-{longest}-*/summary.json"):
             rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
             ends = {(end["editor"], end["size"]): end for end in _json(*path.parent.parts[-2:], "scale.json")["rows"]}
             for row in [row for row in rows if row["editor"] == name]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -100,3 +102,16 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
     assert tok.eos_token == END
     for name, value in whole.state_dict().items():
         assert torch.equal(value, rest.state_dict()[name]), name
+
+
+def test_a_stage_that_ends_early_is_the_beginning_of_a_whole_one(tmp_path):
+    recipe = Recipe(arch="llama", width=48, layers=2, heads=3, steps=4, rows=1)
+
+    def losses(recipe):
+        told = []
+        train(world.book(), recipe, tmp_path, progress=lambda *step: told.append(step), checkpoint_every=100)
+        return told
+
+    whole, part = losses(recipe), losses(replace(recipe, ends_at=2))
+    assert [(done, total) for done, total, _ in part] == [(1, 2), (2, 2)]
+    assert [loss for _, _, loss in part] == [loss for _, _, loss in whole[:2]]  # the same rates, too
