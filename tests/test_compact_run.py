@@ -1,4 +1,7 @@
-"""benchmarks/compact_run.py: the figures of a run's folder, in little room and without anybody's paths."""
+"""benchmarks/compact_run.py: the figures of a run's folder, in little room and without anybody's paths.
+
+And benchmarks/edit_after_many.py, which makes the user's graph again from them.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,26 @@ from types import ModuleType
 import pytest
 
 from kgt_editor.errors import UsageError
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
+from kgt_editor.graph.triple import Triple
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("compact_run", ROOT / "benchmarks" / "compact_run.py")
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return loaded("compact_run")
 
 
 def score(new: float, true: float) -> dict[str, object]:
@@ -98,3 +108,20 @@ def test_the_same_run_gives_the_same_bytes(script: ModuleType, run: Path, tmp_pa
 def test_another_folder_is_refused(script: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not the folder of a finished run"):
         script.compact(tmp_path, tmp_path / "out")
+
+
+def test_the_graph_can_be_made_again(script: ModuleType, run: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    lines[1]["details"]["triples"] = [
+        {"triple": ["dog", "likes", "meat"], "change": "added"},
+        {"triple": ["dog", "likes", "fish"], "change": "removed"},
+    ]
+    lines[2]["details"] = None
+    smaller = lines[0] | {"size": 1, "details": {"triples": [{"triple": ["cat", "is", "red"], "change": "added"}]}}
+    (run / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [smaller, *lines]))
+    script.compact(run, tmp_path / "out")
+    again, graph = loaded("edit_after_many"), PersonalGraph(MemoryGraph([]))
+    assert again.replay(tmp_path / "out" / run.name / "records.csv.gz", graph) == 3
+    assert graph.added == [Triple("dog", "likes", "meat")]
+    with pytest.raises(UsageError, match=r"records\.csv\.gz: No such file"):
+        again.replay(tmp_path / "records.csv.gz", graph)
