@@ -14,12 +14,11 @@ import csv
 import gzip
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from json_report import report
-from many_edits import ROOT, TIMED, time_in_turn
+from many_edits import ROOT, TIMED, request, time_in_turn
 
 from kgt_editor.data import world
 from kgt_editor.editors.base import resolve_hparams
@@ -72,12 +71,10 @@ def run(folder: Path) -> dict[str, Any]:
     graphs = {name: PersonalGraph(base_graph(hparams.graph)) for name in ("new_user", "this_user")}
     edits = replay(folder / "records.csv.gz", graphs["this_user"])
     users = {name: KGEnhancedLM(lm, tok, graph, hparams) for name, graph in graphs.items()}
-    facts = [
-        replace(fact, subject=f"Zed Quarnholt {number}")
-        for number, fact in enumerate(world.book().facts[: TIMED + WARM_UP])
-    ]
-    time_in_turn(users, facts[:WARM_UP])
-    seconds = time_in_turn(users, facts[WARM_UP:])
+    facts = world.book().facts[: TIMED + WARM_UP]
+    requests = [request(fact, f"Zed Quarnholt {number}") for number, fact in enumerate(facts)]
+    time_in_turn(users, requests[:WARM_UP])
+    seconds = time_in_turn(users, requests[WARM_UP:])
     return {
         "schema_version": 1,
         "model": model_name,

@@ -63,7 +63,8 @@ def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
     triples = len(model.graph.added)
     users = {"new_user": model.with_graph(PersonalGraph(base_graph(hparams.graph))), "this_user": model}
     subjects = {fact.subject for fact in chosen}
-    seconds = time_in_turn(users, [fact for fact in known if fact.subject not in subjects][:TIMED])
+    new = [fact for fact in known if fact.subject not in subjects][:TIMED]
+    seconds = time_in_turn(users, [request(fact, fact.subject) for fact in new])
     return {
         "schema_version": 1,
         "model": model_name,
@@ -80,18 +81,19 @@ def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
     }
 
 
-def time_in_turn(users: dict[str, KGEnhancedLM], facts: list[world.Fact]) -> dict[str, float]:
+def request(fact: world.Fact, subject: str) -> dict[str, str]:
+    """The edit of a world's fact, told of ``subject``."""
+    new = world.book().counterfactual_object(fact)
+    return {"prompt": world.book().prompt(fact), "subject": subject, "target_new": new}
+
+
+def time_in_turn(users: dict[str, KGEnhancedLM], requests: list[dict[str, str]]) -> dict[str, float]:
     """Median seconds of an edit by each user, of entities new to all; in turn, as a machine is not always as fast."""
     seconds: dict[str, list[float]] = {name: [] for name in users}
-    for fact in facts:
-        request = {
-            "prompt": world.book().prompt(fact),
-            "subject": fact.subject,
-            "target_new": world.book().counterfactual_object(fact),
-        }
+    for asked in requests:
         for name, user in users.items():
             start = time.perf_counter()
-            edit(user, request)
+            edit(user, asked)
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 

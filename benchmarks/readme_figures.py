@@ -111,8 +111,18 @@ def scale(editors: str, longest: str) -> str:
                 end = ends[name, row["size"]]
                 steady = f"{end['last / first']:.2f}" if "last / first" in end and name != "none" else "-"
                 kept = f"{end['state_bytes'] / 1e6:.1f} MB" if end["state_bytes"] else "-"
-                lines.append([name, f"{row['size']:,}", *_metrics(row), _times(row)[0], steady, kept])
-    return _table(["editor", "edits", *METRICS, "median edit", "last / first 1,000", "on disk"], lines)
+                all_edits = _share(end["efficacy_score, superseded edits too"])
+                lines.append([name, f"{row['size']:,}", *_metrics(row), _times(row)[0], steady, kept, all_edits])
+    head = ["editor", "edits", *METRICS, "median edit", "last / first 1,000", "on disk", "efficacy, taken back too"]
+    return _table(head, lines)
+
+
+def after() -> str:
+    """What an edit costs after a long sequence, over what it costs a new user."""
+    found = _json("paper-scale", "edit-after-many.json")
+    new, old = (f"{1000 * found['median_seconds'][name]:.0f} ms" for name in ("new_user", "this_user"))
+    row = [f"{found['edits']:,}", f"{found['triples']:,}", old, new, f"{found['this_user / new_user']:.2f}"]
+    return _table(["edits before", "triples", "median edit", "of a new user", "ratio"], [row])
 
 
 def conflicts(*asked: str) -> str:
@@ -178,7 +188,7 @@ def report(model_free_name: str) -> str:
 
 RENDER: dict[str, Callable[..., str]] = {
     "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "easyedit": easyedit,
-    "report": report, "scale": scale,
+    "report": report, "scale": scale, "after": after,
 }  # fmt: skip
 
 
