@@ -94,7 +94,7 @@ def test_a_yaml_that_will_not_do(bridge: Any, tmp_path: Path, change: dict[str, 
 def test_the_shipped_yamls_are_easyedits_too(bridge: Any) -> None:
     named_for_no_architecture = set(HPARAMS.glob("KGT/testbed-large*.yaml"))
     for path in named_for_no_architecture:
-        with pytest.raises(UsageError, match="EasyEdit does not know the model .*testbed-large"):
+        with pytest.raises(UsageError, match=r"EasyEdit does not know the model .*testbed-large"):
             bridge.KGTHyperParams.from_hparams(path)
     for path in set(HPARAMS.glob("KGT/*.yaml")) - named_for_no_architecture:
         hparams = bridge.KGTHyperParams.from_hparams(path)

@@ -31,7 +31,7 @@ def test_every_shipped_yaml_loads_through_its_editor() -> None:
         assert hparams.model_name, path
         cls(hparams)
         seen.add((path.parent.name, path.stem))
-    models = ("testbed-gpt2", "testbed-llama", "gpt2-xl", "llama-7b", "llama3-8b")
+    models = ("testbed-gpt2", "testbed-llama", "testbed-large", "gpt2-xl", "llama-7b", "llama3-8b")
     assert {(editor, model) for editor in ("KGT", "ROME", "MEND", "KE", "FT") for model in models} <= seen
 
 

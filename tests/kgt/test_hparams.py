@@ -10,7 +10,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.kgt.hparams import KGTHyperParams
 
 FOLDER = Path(__file__).parents[2] / "hparams" / "KGT"
-MODELS = ("testbed-gpt2", "testbed-llama", "gpt2", "gpt2-xl", "llama-7b", "llama3-8b")
+MODELS = ("testbed-gpt2", "testbed-llama", "testbed-large", "gpt2", "gpt2-xl", "llama-7b", "llama3-8b")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.name)
