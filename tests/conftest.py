@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -151,3 +155,10 @@ def tiny_lm(
 ) -> tuple[Any, Any]:
     """Both architectures in turn: a test that asks for it runs twice."""
     return copy.deepcopy(_models[request.param]), _tokenizers[request.param]
+
+
+@pytest.fixture
+def load_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a script of ``benchmarks/`` by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module

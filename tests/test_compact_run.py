@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,22 +19,10 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return loaded("compact_run")
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("compact_run")
 
 
 def score(new: float, true: float) -> dict[str, object]:
@@ -110,7 +98,9 @@ def test_another_folder_is_refused(script: ModuleType, tmp_path: Path) -> None:
         script.compact(tmp_path, tmp_path / "out")
 
 
-def test_the_graph_can_be_made_again(script: ModuleType, run: Path, tmp_path: Path) -> None:
+def test_the_graph_can_be_made_again(
+    script: ModuleType, load_script: Callable[[str], ModuleType], run: Path, tmp_path: Path
+) -> None:
     lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     lines[1]["details"]["triples"] = [
         {"triple": ["dog", "likes", "meat"], "change": "added"},
@@ -120,7 +110,7 @@ def test_the_graph_can_be_made_again(script: ModuleType, run: Path, tmp_path: Pa
     smaller = lines[0] | {"size": 1, "details": {"triples": [{"triple": ["cat", "is", "red"], "change": "added"}]}}
     (run / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [smaller, *lines]))
     script.compact(run, tmp_path / "out")
-    again, graph = loaded("edit_after_many"), PersonalGraph(MemoryGraph([]))
+    again, graph = load_script("edit_after_many"), PersonalGraph(MemoryGraph([]))
     assert again.replay(tmp_path / "out" / run.name / "records.csv.gz", graph) == 3
     assert graph.added == [Triple("dog", "likes", "meat")]
     with pytest.raises(UsageError, match=r"records\.csv\.gz: No such file"):

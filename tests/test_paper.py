@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "paper.py"
-
 
 @pytest.fixture
-def paper():
-    spec = importlib.util.spec_from_file_location("paper_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def paper(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("paper")
 
 
 def test_the_profiles_name_the_cells_of_tables_and_figures(paper, tmp_path, capsys):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,14 +19,9 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def sweep() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep", ROOT / "benchmarks" / "sweep.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def sweep(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("sweep")
 
 
 def test_layers_are_every_block_in_turn(sweep: ModuleType) -> None:
