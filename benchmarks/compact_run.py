@@ -15,6 +15,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import shutil
 import statistics
 import sys
@@ -26,7 +27,8 @@ from typing import Any
 from json_report import report
 
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.metrics import CASE_METRICS
+from kgt_editor.evaluation.metrics import CASE_METRICS, PromptScore
+from kgt_editor.lm.scoring import TargetScore
 
 ENDS = 1000  # edits whose median latency is compared
 IDS = ("editor", "seed", "size", "position", "case_id")
@@ -117,12 +119,12 @@ def _collect(line: dict[str, Any], values: dict[str, list[float]]) -> None:
         values["neighbourhood_prompts"].append(len(raw["neighbourhood"]))
 
 
-def _prefers_new(score: dict[str, Any]) -> bool:
+def _prefers_new(raw: dict[str, Any]) -> bool:
     new, true = (
-        None if score[f"log_prob_{name}"] is None else score[f"log_prob_{name}"] / score[f"tokens_{name}"]
-        for name in ("new", "true")
+        TargetScore(math.nan if log_prob is None else log_prob, raw[f"tokens_{name}"], raw[f"greedy_{name}"])
+        for name, log_prob in ((name, raw[f"log_prob_{name}"]) for name in ("new", "true"))
     )
-    return new is not None and true is not None and new > true
+    return PromptScore(new, true).prefers_new("mean")
 
 
 def _scale(editor: str, seed: int, size: int, values: dict[str, list[float]]) -> dict[str, Any]:
