@@ -26,8 +26,10 @@ from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import relations
 from kgt_editor.kgt.hparams import TemplatedHParams
+from kgt_editor.kgt.representation import is_question
 from kgt_editor.kgt.templates import Templates, render_triple
 from kgt_editor.lm import tree
+from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode, join
@@ -42,6 +44,8 @@ class ICLHParams(TemplatedHParams):
         fact: a ``sentence`` (prompt and answer), or a ``triple`` whose relation the model picks under T_extract.
         fact_mark: a fact as it is written in front, ``{fact}`` in its place.
         separator: what stands between two facts.
+        reading: ``paper``: the answer right behind the ``reasoning`` prompt; ``repeat``: the query once more between.
+        contrast: as for KGT, see :mod:`kgt_editor.lm.contrast`; only where a fact stands in front.
         answer_tokens: tokens of the model's context that are left for the answer; facts fill the rest.
         templates: ``reasoning`` for a prompt, ``prefix`` where prompt and target come joined.
     """
@@ -54,6 +58,8 @@ class ICLHParams(TemplatedHParams):
     fact: Literal["sentence", "triple"] = "sentence"
     fact_mark: str = Field(default="{fact}", pattern=r"\{fact\}")
     separator: str = "; "
+    reading: Literal["paper", "repeat"] = "repeat"
+    contrast: float | Literal["adaptive"] = 0.5
     answer_tokens: int = Field(default=16, ge=1)
 
 
@@ -99,17 +105,31 @@ class InContextLM(PromptedLM):
             told = tuple(self.memory.closest(query, self.hparams.k, joined))
         return [item.fact for item in told]
 
-    def rewrite(self, prompts: Sequence[str], new_tokens: int = 0) -> list[str]:
+    @property
+    def contrast(self) -> Contrast:
+        return self.hparams.contrast
+
+    def contexts(self, prompts: Sequence[str], new_tokens: int = 0) -> list[Context]:
         room = max(new_tokens, self.hparams.answer_tokens)
         template = self.templates.reasoning
         # The evaluation asks every prompt twice.
         found = {prompt: self._fitting(template, prompt.strip(), room) for prompt in set(prompts)}
-        return [template.format(q=prompt.strip(), z=found[prompt]) if found[prompt] else prompt for prompt in prompts]
+        return [
+            Context(self._read(template, prompt.strip(), found[prompt]), 1.0) if found[prompt] else Context(prompt, 0.0)
+            for prompt in prompts
+        ]
 
-    def prefixes(self, texts: Sequence[str]) -> list[str]:
+    def _read(self, template: str, query: str, facts: str) -> str:
+        """The prompt, with the query once more behind it where that is wanted and it is no question."""
+        asked = template.format(q=query, z=facts)
+        return f"{asked} {query}" if self.hparams.reading == "repeat" and not is_question(query) else asked
+
+    def prefixes(self, texts: Sequence[str]) -> list[Context]:
         template, room = self.templates.prefix, self.hparams.answer_tokens
         found = [self._fitting(template, text.strip(), room, joined=True) for text in texts]
-        return [template.format(q="", z=facts).rstrip(" ") if facts else "" for facts in found]
+        return [
+            Context(template.format(q="", z=facts).rstrip(" "), 1.0) if facts else Context("", 0.0) for facts in found
+        ]
 
     def _fitting(self, template: str, query: str, room: int, joined: bool = False) -> str:
         """As many of the newest facts for a query as leave ``room`` tokens of the context, as one text."""

@@ -145,7 +145,12 @@ def _details(outcome: method.Outcome) -> dict[str, Any]:
         }
         for triple, change in shown
     ]
-    return {"before": _rounded(edit.before), "after": _rounded(edit.after), "triples": triples}
+    return {
+        "outcome": outcome.became,
+        "before": _rounded(edit.before),
+        "after": _rounded(edit.after),
+        "triples": triples,
+    }
 
 
 def _rounded(probability: float | None) -> float | None:

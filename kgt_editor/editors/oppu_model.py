@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_told
 from kgt_editor.errors import UnsupportedModelError, UsageError
+from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.prompted import PromptedLM
 
@@ -141,11 +142,14 @@ class PersonalLM(PromptedLM):
             lines += kept[-self.hparams.retrieval_k :]
         return "".join(f"{line}\n" for line in lines)
 
-    def rewrite(self, prompts: Sequence[str], new_tokens: int = 0) -> list[str]:
-        return list(prompts) if self.plain else [self.context(prompt) + prompt for prompt in prompts]
+    def contexts(self, prompts: Sequence[str], new_tokens: int = 0) -> list[Context]:
+        if self.plain:
+            return [Context(prompt, 0.0) for prompt in prompts]
+        return [Context(ahead + prompt, float(bool(ahead))) for prompt in prompts for ahead in [self.context(prompt)]]
 
-    def prefixes(self, texts: Sequence[str]) -> list[str]:
-        return [self.context(text, joined=True) for text in texts]
+    def prefixes(self, texts: Sequence[str]) -> list[Context]:
+        found = [self.context(text, joined=True) for text in texts]
+        return [Context(ahead, float(bool(ahead))) for ahead in found]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **kwargs: Any
@@ -159,7 +163,9 @@ class PersonalLM(PromptedLM):
         """The language model's own generate where nothing is put in front; see :meth:`PromptedLM.generate`."""
         if self.plain:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            return self._decode(input_ids, mask, **kwargs)
+            kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id, **kwargs}
+            written: Tensor = self.lm.generate(input_ids=input_ids, attention_mask=mask, **kwargs)
+            return written
         return super().generate(input_ids, attention_mask, **kwargs)
 
 

@@ -57,6 +57,9 @@ class PersonalGraph:
             return [*kept, *own]
         return kept[: max(0, limit - len(own))] + list(own)[max(0, len(own) - limit) :]
 
+    def candidates(self, head: str, query: str, limit: int) -> list[Triple]:
+        return self.triples_from(head, limit)
+
     def heads(self) -> Iterator[str]:
         """Every entity that starts a triple."""
         for head in self.base.heads():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,19 @@ from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import Edit
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import objective, relations
+from kgt_editor.kgt import naming, objective, relations
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.objective import Problem, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution
 from kgt_editor.lm import forest, tree
+from kgt_editor.lm.contrast import Context
+from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.tokens import continuation_ids_batch
+
+_log = logging.getLogger(__name__)
+
+# log P(z|q) from which on two questions are taken for one: a new answer takes the place of the earlier one.
+_SAME_QUESTION = math.log(0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,11 @@ class Feedback:
         return cls(query, values["subject"], values["target_new"])
 
 
+#: ``held``: stored, and the model answers it now. ``kept but not followed``: stored, and the model still answers
+#: otherwise. ``restated``: the graph held it already. ``dropped``: no triple says it (Algorithm 1 as printed may).
+OUTCOMES = ("held", "kept but not followed", "restated", "dropped")
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What an edit did.
@@ -62,11 +75,13 @@ class Outcome:
         edit: the journal's entry.
         problem: the numbers it was decided on.
         solution: the optimiser's steps.
+        became: what became of the user's answer, one of :data:`OUTCOMES`.
     """
 
     edit: Edit
     problem: Problem
     solution: Solution
+    became: str
 
 
 def edit(model: KGEnhancedLM, request: dict[str, Any]) -> Outcome:
@@ -140,8 +155,19 @@ def _edit_together(asked: Sequence[_Asked]) -> list[Outcome]:
     outcomes = []
     for one, problem in zip(asked, score(asked, proposals), strict=True):
         solution = OPTIMIZERS[one.model.hparams.optimizer](problem, one.model.hparams)
-        outcomes.append(Outcome(_commit(one, problem, solution), problem, solution))
+        outcomes.append(Outcome(_commit(one, problem, solution), problem, solution, _became(one, problem, solution)))
     return outcomes
+
+
+def _became(one: _Asked, problem: Problem, solution: Solution) -> str:
+    """One of :data:`OUTCOMES`."""
+    answer = one.feedback.answer.casefold()
+    if not any(scored.triple.tail.casefold() == answer for scored in solution.graph):
+        return "dropped"
+    hparams = one.model.hparams
+    if not objective.answers_right(problem, solution.graph, hparams.retrieval_min, hparams.inference):
+        return "kept but not followed"
+    return "held" if {z.triple for z in solution.graph} != {z.triple for z in problem.present} else "restated"
 
 
 def _commit(one: _Asked, problem: Problem, solution: Solution) -> Edit:
@@ -180,6 +206,8 @@ def propose_relations(asked: Sequence[_Asked]) -> list[list[str]]:
     lm, tok, hparams = model.lm, model.tok, model.hparams
     if hparams.relation_source == "user":
         return [relations.from_user(one.request, hparams.K) for one in asked]
+    if hparams.relation_source == "query":
+        return [[naming.from_query(one.feedback.query, one.feedback.subject)] for one in asked]
     prompts = [_extraction_prompt(one) for one in asked]
     found: list[list[str]] = [[] for _ in asked]
     if hparams.relation_source == "generate":
@@ -187,9 +215,16 @@ def propose_relations(asked: Sequence[_Asked]) -> list[list[str]]:
             relations.generate(lm, tok, prompt, one.feedback.subject, one.feedback.answer, hparams.K)
             for one, prompt in zip(asked, prompts, strict=True)
         ]
+        fell_back = sum(not names for names in found)
+        if fell_back:
+            _log.warning("the model wrote no usable relation for %d of %d edits; ranked instead", fell_back, len(asked))
     open_ = [index for index, names in enumerate(found) if not names]
     known = [vocabulary(asked[index].model) for index in open_]
-    ranked = relations.rank(lm, tok, [prompts[index] for index in open_], known, hparams.K)
+    if hparams.ranking == "extract":
+        ranked = relations.rank(lm, tok, [prompts[index] for index in open_], known, hparams.K)
+    else:
+        told = [asked[index].feedback for index in open_]
+        ranked = naming.rank(lm, tok, [(one.query, one.subject, one.answer) for one in told], known, hparams.K)
     for index, names in zip(open_, ranked, strict=True):
         found[index] = names
     return found
@@ -208,26 +243,95 @@ def vocabulary(model: KGEnhancedLM) -> list[str]:
 
 
 def score(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Problem]:
-    """All numbers of the edits in one forward pass: P(r | T_retrieve), P(a|q,z) and the plain P(a|q)."""
+    """All numbers of the edits: P(z|q), P(a|q,z) and the plain P(a|q)."""
+    hparams = asked[0].model.hparams
+    if hparams.guard == "similarity":
+        return _score_by_similarity(asked, proposals)
+    return _score_by_retrieval(asked, proposals)
+
+
+def _score_by_retrieval(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Problem]:
+    """With P(r | T_retrieve): one forward pass where the reading has no contrast, two where it has."""
     pairs: list[tree.Pair] = []
     parts: list[tuple[list[Triple], list[Triple], list[str]]] = []
+    contrast = asked[0].model.contrast
     for one, proposed in zip(asked, proposals, strict=True):
         model, query = one.model, one.feedback.query
-        present = model.candidates(one.head)
+        present = model.candidates(one.head, query)
         triples = list(dict.fromkeys([*proposed, *present]))
         names = list(dict.fromkeys(triple.relation for triple in triples))
-        prompts = [model.reasoning_prompt(query, triple) for triple in triples] + [query]
+        prompts = [*(_reading(one, triple, present) for triple in triples if not contrast), query]
         pairs += model.retrieval_pairs(query, one.head, names)
         pairs += continuation_ids_batch(model.tok, prompts, [one.feedback.answer] * len(prompts))
         parts.append((present, triples, names))
     scores = iter(forest.score_continuations(asked[0].model.lm, pairs))
     problems = []
-    for proposed, (present, triples, names) in zip(proposals, parts, strict=True):
+    for one, proposed, (present, triples, names) in zip(asked, proposals, parts, strict=True):
         retrieval = {name: next(scores).log_prob for name in names}
-        answered = {triple: next(scores) for triple in triples}
+        read = _read(one, triples, present, [1.0] * len(triples)) if contrast else [next(scores) for _ in triples]
         known = {
             triple: ScoredTriple(triple, retrieval[triple.relation], found.log_prob, found.greedy)
-            for triple, found in answered.items()
+            for triple, found in zip(triples, read, strict=True)
         }
-        problems.append(Problem(tuple(known[z] for z in proposed), tuple(known[z] for z in present), next(scores)))
+        replaced = tuple(known[z] for z in _replaced(one, present))
+        listed = tuple(known[z] for z in proposed), tuple(known[z] for z in present)
+        problems.append(Problem(*listed, next(scores), replaced=replaced))
     return problems
+
+
+def _score_by_similarity(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Problem]:
+    """With the guard ``similarity``: triples that it turns away are not read, they change nothing."""
+    problems = []
+    for one, proposed in zip(asked, proposals, strict=True):
+        model, told = one.model, one.feedback
+        listed = model.candidates(one.head, told.query)
+        bearing = dict(zip(listed, model.bearing(told.query, told.subject, listed), strict=True))
+        least = math.log(model.hparams.retrieval_min) if model.hparams.retrieval_min else -math.inf
+        present = [triple for triple in listed if bearing[triple] >= least]
+        if all(triple in bearing and triple not in present for triple in proposed):
+            # All of H is there, under questions that are not this one: the user's own words name it apart.
+            proposed = [Triple(one.head, naming.from_query(told.query, told.subject), told.answer)]
+        triples = list(dict.fromkeys([*proposed, *present]))
+        retrieval = [bearing.get(triple, 0.0) for triple in triples]
+        read = _read(one, triples, present, [math.exp(value) for value in retrieval])
+        known = {
+            triple: ScoredTriple(triple, value, found.log_prob, found.greedy)
+            for triple, value, found in zip(triples, retrieval, read, strict=True)
+        }
+        (plain,) = score_targets(model.lm, model.tok, [told.query], [told.answer])
+        replaced = tuple(known[z] for z in _replaced(one, present, bearing))
+        problems.append(
+            Problem(tuple(known[z] for z in proposed), tuple(known[z] for z in present), plain, True, replaced)
+        )
+    return problems
+
+
+def _read(
+    one: _Asked, triples: Sequence[Triple], present: Sequence[Triple], weights: Sequence[float]
+) -> list[TargetScore]:
+    """The user's answer, read off each triple."""
+    contexts = [
+        Context(_reading(one, triple, present), weight) for triple, weight in zip(triples, weights, strict=True)
+    ]
+    count = len(triples)
+    return one.model.score_contexts([one.feedback.query] * count, contexts, [one.feedback.answer] * count)
+
+
+def _reading(one: _Asked, triple: Triple, present: Sequence[Triple]) -> str:
+    """The reasoning prompt; a triple that is not in the graph yet will be there because of this very feedback."""
+    told = one.feedback
+    feedback = one.model.origin(triple) if triple in present else Edit(0, told.query, told.answer, added=(triple,))
+    return one.model.reader.prompt(told.query, triple, feedback)
+
+
+def _replaced(one: _Asked, present: Sequence[Triple], bearing: Mapping[Triple, float] | None = None) -> list[Triple]:
+    """The user's own earlier answers to this question: in the same words, or by the guard surely the same."""
+    found = []
+    for triple in present:
+        feedback = one.model.origin(triple)
+        if feedback is None or triple.tail.casefold() == one.feedback.answer.casefold():
+            continue
+        certain = bearing is not None and bearing[triple] >= _SAME_QUESTION
+        if certain or feedback.query.split() == one.feedback.query.split():
+            found.append(triple)
+    return found

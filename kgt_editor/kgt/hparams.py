@@ -52,12 +52,26 @@ class KGTHyperParams(TemplatedHParams):
         answer_epsilon: threshold on -log P(a|q), eq. 1, in nats (``greedy``).
         K: how many relations, hence triples, H(q, a, K) has.
         relation_source: who names them: the LM writes them (``generate``, the paper), the LM ranks a closed vocabulary
-            (``rank``), or the user does (``user``: the request's ``relations`` or ``relation_id``).
+            (``rank``), the user does (``user``: the request's ``relations`` or ``relation_id``), or they are the words
+            of the query without its subject (``query``, ours: no pass of the model at all).
+        ranking: how ``rank`` scores the vocabulary: by the ``similarity`` of the query to what asks for each relation,
+            and how well the answer fits it (ours, see :mod:`kgt_editor.kgt.naming`), or under T_``extract``.
         inference: P(a|q) is read with the most probable triple (``top1``) or summed over all (``marginal``, eq. 1).
-        retrieval_min: a triple whose relation is less probable than this under T_retrieve is not used for a query;
-            0 uses every triple of the entity, as the paper does.
+        reading: the prompt in which a fact is read, see :mod:`kgt_editor.kgt.reading`.
+        fact: how a fact stands in it: the user's own ``sentence`` (query and answer), or head, relation and tail
+            (``triple``). A fact of the base graph has no sentence and is written as a triple.
+        contrast: what is taken from the reading of what the plain model says, a number (0: nothing) or ``adaptive``;
+            see :mod:`kgt_editor.lm.contrast`.
+        guard: what decides whether a triple bears on a question: the ``similarity`` of the question to the one that the
+            triple answers (ours, see :mod:`kgt_editor.kgt.guard`), or P(r | T_retrieve) (``retrieval``, eq. 5).
+        guard_midpoint: similarity at which a triple is as likely to bear on the question as not.
+        guard_slope: how fast that changes, per unit of similarity.
+        retrieval_min: a triple that is less probable than this is not used for a query: by the guard ``similarity`` its
+            probability to bear on the query, by ``retrieval`` P(r | T_retrieve); 0 uses every triple of the entity, as
+            the paper does.
         probability_floor: least P(z|q) in eq. 7; the paper's loss is infinite while a triple of H is not in the graph.
-        min_gain: least rise of P(a|q) for which ``greedy`` touches the graph.
+        min_gain: least rise of P(a|q) for which ``greedy`` removes a triple, or adds one beside the first: the first
+            triple that holds the user's answer is always kept.
         max_candidates: most triples of one entity that are looked at: the user's own and the base's first ones.
         graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file: one that
             ``python -m kgt_editor.graph build`` made, or head<TAB>relation<TAB>tail[<TAB>weight] lines.
@@ -71,10 +85,35 @@ class KGTHyperParams(TemplatedHParams):
     epsilon: float = Field(default=0.1, ge=0)
     answer_epsilon: float = Field(default=0.5, ge=0)
     K: int = Field(default=1, ge=1, le=64)
-    relation_source: Literal["generate", "rank", "user"] = "rank"
+    relation_source: Literal["generate", "rank", "user", "query"] = "rank"
+    ranking: Literal["similarity", "extract"] = "similarity"
     inference: Literal["top1", "marginal"] = "top1"
+    reading: Literal["paper", "repeat", "stored", "chat"] = "repeat"
+    fact: Literal["sentence", "triple"] = "sentence"
+    contrast: float | Literal["adaptive"] = 0.5
+    guard: Literal["similarity", "retrieval"] = "similarity"
+    guard_midpoint: float = Field(default=0.1, ge=-1, le=1)
+    guard_slope: float = Field(default=20.0, gt=0)
     retrieval_min: float = Field(default=0.05, ge=0, lt=1)
     probability_floor: float = Field(default=1e-9, gt=0, lt=1)
     min_gain: float = Field(default=0.02, gt=0, lt=1)
     max_candidates: int = Field(default=64, ge=1)
     graph: str = Field(default="none", min_length=1)
+
+    @model_validator(mode="after")
+    def _check_reading(self) -> KGTHyperParams:
+        if not isinstance(self.contrast, str) and not 0 <= self.contrast <= 10:
+            raise ValueError(f"'contrast' = {self.contrast}: must be 0 to 10, or adaptive")
+        if self.inference == "marginal" and (self.contrast != 0 or self.guard != "retrieval"):
+            raise ValueError("inference: marginal sums over all triples (eq. 1): set contrast: 0 and guard: retrieval")
+        return self
+
+
+#: How the paper prints it: T_reasoning with head, relation and tail, P(r | T_retrieve), relations from T_extract.
+AS_PRINTED: dict[str, Any] = {
+    "reading": "paper",
+    "fact": "triple",
+    "contrast": 0.0,
+    "guard": "retrieval",
+    "ranking": "extract",
+}

@@ -20,8 +20,8 @@ class ScoredTriple:
 
     Attributes:
         triple: z = (e_q, r, e').
-        retrieval: log P_theta(r | T_retrieve(q)), before any normalisation.
-        reasoning: log P(a|q,z) = log P_theta(a | T_reasoning(q, z)).
+        retrieval: log P_theta(r | T_retrieve(q)), before any normalisation; with the guard ``similarity`` log P(z|q).
+        reasoning: log P(a|q,z); with the guard ``similarity`` what P(z|q) lacks to 1 is the plain model's share of it.
         greedy: whether the model that reads z answers a, word for word.
     """
 
@@ -39,11 +39,16 @@ class Problem:
         proposals: H(q, a, K), the likeliest relation first.
         present: the graph's triples that start at e_q (some may be proposals too).
         plain: the answer under the language model without facts.
+        absolute: whether P(z|q) is a probability of its own (guard ``similarity``), not one over the entity's triples
+            (eq. 5). The most probable triple is read then.
+        replaced: triples of ``present`` that the user's new answer takes the place of.
     """
 
     proposals: tuple[ScoredTriple, ...]
     present: tuple[ScoredTriple, ...]
     plain: TargetScore
+    absolute: bool = False
+    replaced: tuple[ScoredTriple, ...] = ()
 
 
 def log_sum_exp(values: Sequence[float]) -> float:
@@ -95,6 +100,8 @@ def answer_log_prob(problem: Problem, graph: Collection[ScoredTriple], retrieval
     read = usable(graph, retrieval_min)
     if not read:
         return problem.plain.log_prob
+    if problem.absolute:
+        return read[most_probable([scored.retrieval for scored in read])].reasoning
     weights = retrieval_log_probs(read)
     return log_sum_exp([scored.reasoning + weight for scored, weight in zip(read, weights, strict=True)])
 

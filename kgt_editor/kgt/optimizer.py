@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kgt_editor.graph.triple import Triple
@@ -78,31 +78,47 @@ def algorithm1(problem: Problem, hparams: KGTHyperParams) -> Solution:
 def greedy(problem: Problem, hparams: KGTHyperParams) -> Solution:
     """Ours: at each step the one add from H or remove from G_q that raises P(a|q), eq. 1, most.
 
-    It stops when the stop condition holds (with -log P(a|q) <= ``answer_epsilon`` as the loss), which may be before
-    the first step, or when no step gains ``min_gain``. Where several moves are equally good, adds come before
-    removes, and likelier relations before others.
+    What a user says is stored whatever it gains: unless one of H is in the graph and used for the query, the first
+    step adds the one that raises P(a|q) most, and what the answer replaces goes. From then on ``min_gain`` decides. It
+    stops when the stop condition holds (with -log P(a|q) <= ``answer_epsilon`` as the loss), or when no step gains
+    enough. Where several moves are equally good, adds come before removes, and likelier relations before others.
     """
     graph = {scored.triple: scored for scored in problem.present}
     steps: list[Step] = []
-    current = objective.answer_log_prob(problem, list(graph.values()), hparams.retrieval_min)
+
+    def value(triples: Sequence[ScoredTriple]) -> float:
+        return objective.answer_log_prob(problem, triples, hparams.retrieval_min)
+
+    def make(operation: str, scored: ScoredTriple) -> None:
+        if operation == "add":
+            graph[scored.triple] = scored
+        else:
+            graph.pop(scored.triple, None)
+        steps.append(Step(operation, scored.triple, -value(list(graph.values()))))
+
+    told = objective.usable([z for z in problem.proposals if z.triple in graph], hparams.retrieval_min)
+    new = [z for z in problem.proposals if z.triple not in graph]
+    if new and not told:
+        make("add", max(new, key=lambda z: value([*graph.values(), z])))
+    for scored in problem.replaced:
+        make("remove", scored)
     # A triple that was added or removed once is settled: no move can be taken back.
-    settled: set[Triple] = set()
+    settled: set[Triple] = {step.triple for step in steps}
     while True:
         left = list(graph.values())
+        current = value(left)
         right = objective.answers_right(problem, left, hparams.retrieval_min, hparams.inference)
         if _stops(hparams.stop, -current <= hparams.answer_epsilon, right):
             return Solution(tuple(steps), tuple(left), True)
         moves = [("add", z, [*left, z]) for z in problem.proposals if z.triple not in graph | dict.fromkeys(settled)]
         moves += [("remove", z, [y for y in left if y is not z]) for z in left if z.triple not in settled]
-        values = [objective.answer_log_prob(problem, after, hparams.retrieval_min) for _, _, after in moves]
+        values = [value(after) for _, _, after in moves]
         best = max(range(len(moves)), key=lambda index: values[index], default=None)
         if best is None or math.exp(values[best]) - math.exp(current) < hparams.min_gain:
             return Solution(tuple(steps), tuple(left), False)
-        operation, scored, after = moves[best]
-        current = values[best]
-        graph = {z.triple: z for z in after}
+        operation, scored, _ = moves[best]
+        make(operation, scored)
         settled.add(scored.triple)
-        steps.append(Step(operation, scored.triple, -current))
 
 
 OPTIMIZERS: dict[str, Callable[[Problem, KGTHyperParams], Solution]] = {"algorithm1": algorithm1, "greedy": greedy}

@@ -8,16 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, combine, score_mixed
 from kgt_editor.lm.layers import device_of
+from kgt_editor.lm.passes import in_passes
 from kgt_editor.lm.prefix import left_pad, logits_behind, mask_of, next_token_loss
 from kgt_editor.lm.scoring import TargetScore, max_positions, score_targets
-from kgt_editor.lm.tokens import encode
+from kgt_editor.lm.tokens import continuation_ids_batch, encode
 
 #: Keywords of a causal LM's forward that change nothing here.
 _IGNORED = {"use_cache", "return_dict", "token_type_ids"}
+_ANSWERS_AT_ONCE = 16
 
 
 class PromptedLM(nn.Module):
@@ -25,7 +29,7 @@ class PromptedLM(nn.Module):
 
     A caller sees a causal LM: prompts go in and come back as they are, and the text in front shows in the answers
     alone. The weights are shared with ``lm``, never copied. A subclass says what is put in front, for a prompt
-    (:meth:`rewrite`) and for text in which prompt and target may be joined (:meth:`prefixes`).
+    (:meth:`contexts`) and for text in which prompt and target may be joined (:meth:`prefixes`).
 
     Args:
         lm: any causal LM of transformers.
@@ -41,8 +45,8 @@ class PromptedLM(nn.Module):
         self.train(lm.training)
 
     @abstractmethod
-    def rewrite(self, prompts: Sequence[str], new_tokens: int = 0) -> list[str]:
-        """What the language model is given in place of each prompt; a prompt with nothing to add stays as it is.
+    def contexts(self, prompts: Sequence[str], new_tokens: int = 0) -> list[Context]:
+        """What the language model is given in place of each prompt, and how far it is trusted.
 
         Args:
             prompts: without the answer.
@@ -50,8 +54,13 @@ class PromptedLM(nn.Module):
         """
 
     @abstractmethod
-    def prefixes(self, texts: Sequence[str]) -> list[str]:
-        """What is put in front of each text, which may end in a target; empty for nothing."""
+    def prefixes(self, texts: Sequence[str]) -> list[Context]:
+        """What is put in front of each text, which may end in a target; weight 0 for nothing."""
+
+    @property
+    def contrast(self) -> Contrast:
+        """How much of what the plain model says is taken from the reading, see :mod:`kgt_editor.lm.contrast`."""
+        return 0.0
 
     @property
     def config(self) -> Any:
@@ -85,26 +94,72 @@ class PromptedLM(nn.Module):
             UsageError: lists of unequal length, an empty prompt or target, or a prompt that is too long.
         """
         check_pairs(prompts, targets)
-        return score_targets(self.lm, self.tok, self.rewrite(prompts), targets, batch_size=batch_size)
+        return self.score_contexts(prompts, self.contexts(prompts), targets, batch_size)
 
-    @torch.no_grad()
+    def score_contexts(
+        self, prompts: Sequence[str], contexts: Sequence[Context], targets: Sequence[str], batch_size: int | None = None
+    ) -> list[TargetScore]:
+        """Score ``targets[i]`` behind ``contexts[i]``, which stands in place of ``prompts[i]``.
+
+        Raises:
+            As :meth:`score_targets`.
+        """
+        mixed = [index for index, context in enumerate(contexts) if self._needs_plain(context)]
+        single = [index for index, context in enumerate(contexts) if not self._needs_plain(context)]
+        texts, answers = [contexts[i].text for i in single], [targets[i] for i in single]
+        found = score_targets(self.lm, self.tok, texts, answers, batch_size=batch_size)
+        scores = dict(zip(single, found, strict=True))
+        pairs = continuation_ids_batch(self.tok, [contexts[i].text for i in mixed], [targets[i] for i in mixed])
+        plain = encode(self.tok, [prompts[i].rstrip() for i in mixed])
+        asked = [
+            Mixed(context, bare, target, contexts[i].weight)
+            for i, (context, target), bare in zip(mixed, pairs, plain, strict=True)
+        ]
+        scores.update(zip(mixed, score_mixed(self.lm, asked, self.contrast), strict=True))
+        return [scores[index] for index in range(len(contexts))]
+
+    def _needs_plain(self, context: Context) -> bool:
+        return context.weight > 0 and (context.weight < 1 or self.contrast != 0)
+
     def answer(self, prompt: str, max_new_tokens: int = 16) -> str:
         """The greedy answer: up to the end of the text or of the line, ``max_new_tokens`` at most."""
-        return self._continue(self.rewrite([prompt], max_new_tokens)[0], max_new_tokens)
+        return self.answer_many([prompt], max_new_tokens)[0]
 
-    def _continue(self, text: str, max_new_tokens: int) -> str:
-        ids = torch.tensor(encode(self.tok, [text.rstrip()]), device=self.device)
-        out = self._decode(ids, torch.ones_like(ids), max_new_tokens=max_new_tokens)
-        return self._first_line(out[0, ids.shape[1] :].tolist())
+    @torch.no_grad()
+    def answer_many(self, prompts: Sequence[str], max_new_tokens: int = 16) -> list[str]:
+        """:meth:`answer` of many prompts, some of them a forward pass."""
+        contexts = self.contexts(prompts, max_new_tokens)
+        answers: dict[int, str] = {}
+        # Prompts of one kind and of about one length together: what is answered plainly costs one pass, not two.
+        order = sorted(range(len(prompts)), key=lambda i: (self._needs_plain(contexts[i]), len(contexts[i].text)))
+
+        def run(start: int, end: int) -> None:
+            part = order[start:end]
+            new = self._write([prompts[i] for i in part], [contexts[i] for i in part], max_new_tokens=max_new_tokens)
+            answers.update(zip(part, map(self._first_line, new.tolist()), strict=True))
+
+        in_passes(len(order), lambda start: _ANSWERS_AT_ONCE, run)
+        return [answers[index] for index in range(len(prompts))]
 
     def _first_line(self, ids: list[int]) -> str:
         text: str = self.tok.decode(ids, skip_special_tokens=True)
         return text.strip().split("\n")[0]
 
-    def _decode(self, ids: Tensor, mask: Tensor, **kwargs: Any) -> Tensor:
-        kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id, **kwargs}
+    def _write(self, prompts: Sequence[str], contexts: Sequence[Context], **kwargs: Any) -> Tensor:
+        """What is written behind each context, shape (rows, new tokens)."""
+        pad = self.tok.pad_token_id or 0
+        rows = encode(self.tok, [context.text.rstrip() for context in contexts])
+        ids, mask = left_pad(rows, pad, self.device)
+        kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": pad, **kwargs}
+        if any(self._needs_plain(context) for context in contexts):
+            if int(kwargs["num_beams"]) > 1:
+                raise KgtError("answers read off two prompts are written without beams: leave num_beams at 1")
+            plain = left_pad(encode(self.tok, [prompt.rstrip() for prompt in prompts]), pad, self.device)
+            weights = [context.weight for context in contexts]
+            beside = PlainBeside(self.lm, *plain, ids.shape[1], weights, self.contrast)
+            kwargs["logits_processor"] = LogitsProcessorList([beside, *(kwargs.get("logits_processor") or ())])
         out: Tensor = self.lm.generate(input_ids=ids, attention_mask=mask, **kwargs)
-        return out
+        return out[:, ids.shape[1] :]
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
@@ -119,10 +174,10 @@ class PromptedLM(nn.Module):
             The ids as given, each row followed by its new tokens.
         """
         mask = mask_of(input_ids, self.tok.pad_token_id) if attention_mask is None else attention_mask
-        texts = self.rewrite(self._texts(input_ids, mask), int(kwargs.get("max_new_tokens") or 0))
-        ids, seen = left_pad(encode(self.tok, texts), self.tok.pad_token_id or 0, self.device)
-        out = self._decode(ids, seen, **kwargs)
-        return torch.cat([input_ids, out[:, ids.shape[1] :].to(input_ids.device)], dim=1)
+        prompts = self._texts(input_ids, mask)
+        contexts = self.contexts(prompts, int(kwargs.get("max_new_tokens") or 0))
+        new = self._write(prompts, contexts, **kwargs).to(input_ids.device)
+        return torch.cat([input_ids.repeat_interleave(len(new) // len(input_ids), 0), new], dim=1)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **kwargs: Any
@@ -146,13 +201,18 @@ class PromptedLM(nn.Module):
             raise KgtError(f"{type(self).__name__}'s forward takes no {refused[0]}; use .lm for the model underneath")
         mask = mask_of(input_ids, self.tok.pad_token_id) if attention_mask is None else attention_mask
         ahead = self.prefixes(self._texts(input_ids, mask))
-        encoded = iter(encode(self.tok, [text for text in ahead if text]))
-        prefixes = [next(encoded) if text else [] for text in ahead]
+        encoded = iter(encode(self.tok, [context.text for context in ahead if context.weight]))
+        prefixes = [next(encoded) if context.weight else [] for context in ahead]
         longest = max_positions(self.lm)
         length = max(len(prefix) + int(row.sum()) for prefix, row in zip(prefixes, mask, strict=True))
         if longest is not None and length > longest:
             raise KgtError(f"{length} tokens with what stands in front do not fit the model's context of {longest}")
         logits = logits_behind(self.lm, self.tok, input_ids, mask, prefixes)
+        if any(self._needs_plain(context) for context in ahead):
+            plain = logits_behind(self.lm, self.tok, input_ids, mask, [[] for _ in prefixes])
+            weights = torch.tensor([context.weight for context in ahead], device=logits.device)[:, None, None]
+            mixed = combine(logits.float().log_softmax(-1), plain.float().log_softmax(-1), weights, self.contrast)
+            logits = torch.where(weights > 0, mixed, plain.float())
         loss: Any = None if labels is None else next_token_loss(logits, labels, mask)
         return CausalLMOutput(loss=loss, logits=logits)
 

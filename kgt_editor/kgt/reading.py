@@ -1,0 +1,105 @@
+"""How a fact is read: the prompt behind P(a|q,z).
+
+``paper``
+    T_reasoning as printed; the answer stands right behind ``<answer>:``.
+``repeat``
+    T_reasoning, then the query once more, so that the answer goes on with the user's own text. A question is not
+    repeated: it is not continued but answered.
+``stored``
+    T_reasoning with the question that the fact answers in place of the one that is asked, then the query. What stands
+    in front of the query depends on the fact alone.
+``chat``
+    The fact in a user's turn of the tokenizer's chat template, the query as the beginning of the answer. What stands
+    in front of the query depends on the fact alone.
+
+A prompt that is a chat itself keeps its form: the facts go into the user's last message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kgt_editor.errors import UsageError
+from kgt_editor.graph.journal import Edit
+from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.representation import cued, is_question
+from kgt_editor.kgt.templates import Templates, render_triple
+from kgt_editor.lm import chat
+from kgt_editor.lm.tokens import join
+
+_COMPLETE = "Complete the sentence, considering the user's personalized facts: {z}"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Writes the prompts in which a fact is read.
+
+    Attributes:
+        tok: the tokenizer, for its chat template.
+        templates: the prompts of the method.
+        form: see the module.
+        fact: ``sentence`` or ``triple``, see :class:`~kgt_editor.kgt.hparams.KGTHyperParams`.
+
+    Raises:
+        UsageError: the form is ``chat`` and the tokenizer has no chat template.
+    """
+
+    tok: Any
+    templates: Templates
+    form: str
+    fact: str
+
+    def __post_init__(self) -> None:
+        if self.form == "chat" and not chat.has_template(self.tok):
+            raise UsageError("reading: chat needs a tokenizer with a chat template; set reading to repeat or stored")
+
+    def prompt(self, query: str, triple: Triple, feedback: Edit | None) -> str:
+        """The text that the answer is expected behind.
+
+        Args:
+            query: what is asked, a chat or plain text.
+            triple: the fact.
+            feedback: the edit that it came from, if it is the user's own.
+        """
+        turn = chat.last_turn(self.tok, query)
+        if turn is not None:
+            return turn.replaced(self._ahead(turn.content, triple, feedback))
+        if self.form == "paper" or (self.form == "repeat" and is_question(query)):
+            return self._reasoning(query, triple, feedback)
+        if self.form == "repeat":
+            return f"{self._reasoning(query, triple, feedback)} {query}"
+        return self.prefix(triple, feedback) + cued(query)
+
+    def prefix(self, triple: Triple, feedback: Edit | None) -> str:
+        """What stands in front of a query whose end is not known, because a target may be joined to it.
+
+        With ``stored`` and ``chat`` it is what stands there always, with ``repeat`` it is that of ``stored``: the same
+        as ``repeat`` where the query is the stored one. With ``paper`` it is T_prefix.
+        """
+        facts = self.written(triple, feedback)
+        if self.form == "paper":
+            return self.templates.prefix.format(q="", z=facts).rstrip()
+        if self.form == "chat":
+            return chat.as_chat(self.tok, _COMPLETE.format(z=facts))
+        return self.templates.reasoning.format(q=stored_query(triple, feedback), z=facts) + " "
+
+    def written(self, triple: Triple, feedback: Edit | None) -> str:
+        """The fact in words."""
+        if self.fact == "sentence" and feedback is not None and triple.tail == feedback.answer:
+            return join(feedback.query, triple.tail) + ("" if triple.tail.endswith((".", "!", "?")) else ".")
+        return render_triple(triple.head, triple.relation, triple.tail)
+
+    def _reasoning(self, query: str, triple: Triple, feedback: Edit | None) -> str:
+        return self.templates.reasoning.format(q=query, z=self.written(triple, feedback))
+
+    def _ahead(self, message: str, triple: Triple, feedback: Edit | None) -> str:
+        """A user's message with the fact in front of it."""
+        return self.templates.prefix.format(q=message, z=self.written(triple, feedback))
+
+
+def stored_query(triple: Triple, feedback: Edit | None) -> str:
+    """The question that a triple answers: the one that the user was asked, or head and relation."""
+    if feedback is not None and feedback.query.strip():
+        return feedback.query
+    return f"{triple.head} {triple.relation}"
