@@ -286,8 +286,7 @@ def _score_by_similarity(asked: Sequence[_Asked], proposals: Sequence[list[Tripl
         model, told = one.model, one.feedback
         listed = model.candidates(one.head, told.query)
         bearing = dict(zip(listed, model.bearing(told.query, told.subject, listed), strict=True))
-        least = math.log(model.hparams.retrieval_min) if model.hparams.retrieval_min else -math.inf
-        present = [triple for triple in listed if bearing[triple] >= least]
+        present = [triple for triple in listed if bearing[triple] >= model.hparams.least_log]
         if all(triple in bearing and triple not in present for triple in proposed):
             # All of H is there, under questions that are not this one: the user's own words name it apart.
             proposed = [Triple(one.head, naming.from_query(told.query, told.subject), told.answer)]

@@ -42,11 +42,16 @@ def bearing(
     found = similarities(representations, asked)
     return [
         [
-            0.0 if _same(one.query, stored) else -_softplus(-slope * (value - midpoint))
-            for stored, value in zip(one.stored, values, strict=True)
+            0.0 if _same(one.query, stored) else value
+            for stored, value in zip(one.stored, curve(values, midpoint, slope), strict=True)
         ]
         for one, values in zip(asked, found, strict=True)
     ]
+
+
+def curve(similarity: Sequence[float], midpoint: float, slope: float) -> list[float]:
+    """log P(z|q) of each similarity."""
+    return [-_softplus(-slope * (value - midpoint)) for value in similarity]
 
 
 def similarities(representations: Representations, asked: Sequence[Asked]) -> list[list[float]]:

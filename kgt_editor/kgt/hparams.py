@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -107,6 +108,11 @@ class KGTHyperParams(TemplatedHParams):
         if self.inference == "marginal" and (self.contrast != 0 or self.guard != "retrieval"):
             raise ValueError("inference: marginal sums over all triples (eq. 1): set contrast: 0 and guard: retrieval")
         return self
+
+    @property
+    def least_log(self) -> float:
+        """``retrieval_min`` as a log probability."""
+        return math.log(self.retrieval_min) if self.retrieval_min > 0 else -math.inf
 
 
 #: How the paper prints it: T_reasoning with head, relation and tail, P(r | T_retrieve), relations from T_extract.
