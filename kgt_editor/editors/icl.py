@@ -27,7 +27,7 @@ from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import relations
 from kgt_editor.kgt.hparams import TemplatedHParams
 from kgt_editor.kgt.templates import Templates, render_triple
-from kgt_editor.lm import tree
+from kgt_editor.lm import reading
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode, join
@@ -175,12 +175,12 @@ class ICLEditor(Editor):
     hparams: ICLHParams
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
-        """Any causal LM; where facts are triples, one whose attention takes a mask."""
+        """Any causal LM in evaluation mode."""
         if isinstance(model, InContextLM):
             return True, ""
         if isinstance(model, PromptedLM):
             return False, f"it is wrapped as {type(model).__name__} already; give its .lm"
-        return tree.check_model(model) if self.hparams.fact == "triple" else (True, "")
+        return reading.check_model(model)
 
     def apply(
         self,
