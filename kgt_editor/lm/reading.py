@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 class Way(Enum):
     """A way to put texts together, the fastest first; the value is how it is called in messages and tables."""
 
-    TREES = "tree"
+    TREES = "trees"
     PADDED_ROWS = "padded rows"
     SINGLE_ROWS = "single rows"
 
@@ -53,6 +53,8 @@ _WINDOWS = (
 )
 # Of config.layer_types, the kinds that look back over all tokens; if there are no others, a window is not in use.
 _UNLIMITED = {"full_attention", "attention"}
+# Words in the names of kinds that are, in whole or in part, a recurrence or a convolution.
+_RECURRENT = ("linear", "mamba", "conv", "recurrent", "hybrid")
 # Tokens of a sample's texts.
 _SAMPLE_TOKENS = 48
 # A window up to which a sample is made so wide that one which counts places in the row, as GPT-Neo's does, shows.
@@ -83,16 +85,26 @@ def way_of(model: Any, longest: int) -> Way:
         UnsupportedModelError: see :func:`check_model`.
         KgtError: there is no memory for a short text.
     """
+    way, why = way_and_reason(model, longest)
+    if why:
+        _say(f"{type(plain_model(model)).__name__} reads texts in {way.value}, slower than trees: {why}")
+    return way
+
+
+def way_and_reason(model: Any, longest: int) -> tuple[Way, str]:
+    """:func:`way_of`, and why no faster way is right; empty of trees.
+
+    Raises:
+        As :func:`way_of`.
+    """
     ok, reason = check_model(model)
     if not ok:
         raise UnsupportedModelError(reason)
-    found, why = Way.TREES, _why_no_trees(model, longest)
-    if why:
-        found, why_not_padded = Way.PADDED_ROWS, _why_no_padding(model, longest)
-        if why_not_padded:
-            found, why = Way.SINGLE_ROWS, f"{why}; {why_not_padded}"
-        _say(f"{type(plain_model(model)).__name__} reads texts in {found.value}, which is slower than a tree: {why}")
-    return found
+    no_trees = _why_no_trees(model, longest)
+    if not no_trees:
+        return Way.TREES, ""
+    no_padding = _why_no_padding(model, longest)
+    return (Way.SINGLE_ROWS, f"{no_trees}; {no_padding}") if no_padding else (Way.PADDED_ROWS, no_trees)
 
 
 @cache
@@ -103,11 +115,15 @@ def _say(message: str) -> None:
 
 def _why_no_trees(model: Any, longest: int) -> str:
     """Why texts cannot be put into a tree; empty where they can."""
-    if not takes(model, "position_ids") or not takes(model, "attention_mask") or not takes(model, "past_key_values"):
-        return "its forward has no position_ids, attention_mask or past_key_values"
+    missing = [name for name in ("attention_mask", "position_ids", "past_key_values") if not takes(model, name)]
+    if missing:
+        return f"its forward takes no {' and no '.join(missing)}"
     kernel = getattr(text_config(model), "_attn_implementation", None)
     if kernel not in _MASKABLE:
         return f"attention kernel '{kernel}' takes no mask of a tree (attn_implementation='sdpa' does)"
+    kinds = sorted(kind for kind in set(_layer_types(model)) if any(word in kind for word in _RECURRENT))
+    if kinds:
+        return f"its layers of type {' and '.join(kinds)} mix tokens without a mask"
     window = attention_window(model)
     # A row that is no wider than the window is right however the window is counted; a sample shows it for small ones.
     limit = window if window is None or window <= _WIDE else max((window - 2 * MAX_NODES) // 2, 0)
@@ -137,7 +153,7 @@ def _switch(model: Any, longest: int) -> str:
 def attention_window(model: Any) -> int | None:
     """Most tokens that every layer sees at once, where the configuration names a window or a chunk."""
     config = text_config(model)
-    kinds = getattr(config, "layer_types", None)
+    kinds = _layer_types(model)
     found = []
     if not kinds or not set(kinds) <= _UNLIMITED:
         # vars: configurations whose layers differ refuse getattr.
@@ -146,6 +162,12 @@ def attention_window(model: Any) -> int | None:
     found.append(getattr(config, "floor_scale", None))  # Llama 4 scales attention by places in the row beyond this
     sizes = [size for size in found if isinstance(size, int) and size > 0]
     return min(sizes, default=None)
+
+
+def _layer_types(model: Any) -> list[str]:
+    config = text_config(model)
+    named = (getattr(config, name, None) for name in ("layer_types", "layers_block_type"))
+    return next(([str(kind) for kind in kinds] for kinds in named if kinds), [])
 
 
 def _layer_configs(config: Any) -> list[Any]:
@@ -167,7 +189,8 @@ _SAMPLED: WeakKeyDictionary[Any, _Sampled] = WeakKeyDictionary()
 def _sampled(model: Any, way: Way) -> str:
     config = text_config(model)
     adapters = str(getattr(model, "active_adapters", "")) if hasattr(model, "peft_config") else ""
-    state = (getattr(config, "_attn_implementation", None), dtype_of(model), device_of(model), adapters)
+    kernel = getattr(config, "_attn_implementation", None)
+    state = (kernel, dtype_of(model), device_of(model), attention_window(model), adapters)
     known = _SAMPLED.get(model)
     if known is None or known.state != state:
         known = _SAMPLED[model] = _Sampled(state)
@@ -201,10 +224,10 @@ def _try(model: Any, way: Way) -> tuple[str, bool]:
         if out_of_memory(error):
             return f"there is no memory for a sample in {way.value}", False
         told = str(error).strip().splitlines() or [""]
-        return f"a sample in {way.value} fails with {type(error).__name__}: {told[0][:120]}", True
+        return f"it cannot be given texts in {way.value} ({type(error).__name__}: {told[0][:100]})", True
     if worst <= tolerance(model):
         return "", True
-    return f"a sample in {way.value} is not what its texts give alone", True
+    return f"texts read in {way.value} change each other", True
 
 
 def _wide(model: Any) -> int:

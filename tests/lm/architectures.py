@@ -1,13 +1,22 @@
-"""A tiny model with random weights for every architecture that is tested, with windows shorter than the prompts."""
+"""A tiny model with random weights for every architecture that is tested, with windows shorter than the prompts.
+
+As a program it writes the table of docs/architectures.md: ``PYTHONPATH=. python tests/lm/architectures.py``.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
-VOCABULARY = 120
+from kgt_editor.lm.reading import attention_window, way_and_reason
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "architectures.md"
+
+VOCABULARY = 400  # that of the tests' tokenizer
 WINDOW = 20
 
 # What configurations are given where they have it.
@@ -28,7 +37,6 @@ _LINEAR = ["linear_attention", "full_attention", "linear_attention", "full_atten
 # The name of an architecture (model type, a dot and a variant where there are several) -> what it needs besides.
 _SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1, 3], "mamba_expand": 2},
-    "bloom": {"hidden_size": 32},
     "codegen": {"rotary_dim": 4},
     "cohere2": {"layer_types": _MIXED},
     "deepseek_v2": {"first_k_dense_replace": 1, "head_dim": 8, "num_key_value_heads": 4},
@@ -76,13 +84,27 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "w_init_variance_scale": 1.0,
     },
     "smollm3": {"no_rope_layers": [1, 0, 1, 0]},
-    "xlstm": {"num_heads": 4, "num_blocks": 4, "embedding_dim": 32},
-    "zamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False, "n_mamba_heads": 2},
     "zamba2": {
         "layers_block_type": ["mamba", "hybrid"] * 2, "n_mamba_heads": 8, "mamba_headdim": 8,
         "mamba_ngroups": 1,
     },
 }  # fmt: skip
+
+#: The architectures that every run of the tests builds: every kind of layer, and the commonest models.
+COMMON = (
+    "gpt2", "gpt_neo", "gpt_neox", "gptj", "openai-gpt", "opt", "bloom", "mpt", "falcon.rotary", "falcon.alibi",
+    "llama", "llama4_text", "mistral", "mixtral", "qwen2", "qwen2.sliding", "qwen3", "qwen3_moe", "qwen3_next",
+    "gemma", "gemma2", "gemma3_text", "phi", "phi3", "phi3.longrope", "olmo", "olmo2", "olmo3", "cohere", "cohere2",
+    "gpt_oss", "deepseek_v3", "glm4", "granite", "granitemoehybrid", "starcoder2", "stablelm", "smollm3",
+    "recurrent_gemma", "jamba", "mamba", "mamba2", "lfm2", "falcon_h1", "bamba",
+)  # fmt: skip
+#: Those that the slow tests build besides.
+FURTHER = (
+    "apertus", "arcee", "biogpt", "codegen", "ctrl", "deepseek_v2", "diffllama", "doge", "ernie4_5", "exaone4",
+    "falcon_mamba", "glm", "glm4_moe", "gpt_bigcode", "granitemoe", "helium", "jetmoe", "lfm2_moe", "minimax",
+    "ministral", "modernbert-decoder", "nemotron", "nemotron_h", "olmo_hybrid", "olmoe", "persimmon", "qwen2_moe",
+    "qwen3_5_text", "rwkv", "seed_oss", "xglm", "zamba2",
+)  # fmt: skip
 
 
 def build(name: str, dtype: torch.dtype = torch.float32, **changed: Any) -> Any:
@@ -114,3 +136,32 @@ def build(name: str, dtype: torch.dtype = torch.float32, **changed: Any) -> Any:
             if parameter.dim() == 1:
                 parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval()
+
+
+def row(name: str) -> str:
+    """The architecture's line in the table."""
+    model = build(name)
+    window = attention_window(model)
+    short, why = way_and_reason(model, WINDOW)
+    long, why_long = way_and_reason(model, 2 * WINDOW)
+    reason = "; ".join(dict.fromkeys(part for told in (why, why_long) for part in told.split("; ") if part))
+    return f"| {name} | {short.value} | {long.value} | {'yes' if window else ''} | {reason} |"
+
+
+def table() -> list[str]:
+    """The whole table, headed by the version of transformers that it holds for."""
+    head = "| architecture | within a window | beyond it | has a window | why no tree |"
+    return [
+        f"transformers {transformers.__version__}, windows of {WINDOW} tokens:",
+        "",
+        head,
+        "|---|---|---|---|---|",
+        *(row(name) for name in sorted(COMMON + FURTHER)),
+    ]
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    start, end = "<!-- table -->\n", "\n<!-- end of table -->"
+    before, rest = text.split(start)
+    PAGE.write_text(before + start + "\n".join(table()) + end + rest.split(end)[1], encoding="utf-8")
