@@ -71,9 +71,14 @@ class Sample:
 
     def in_rows(self, model: Any, first: Tensor, second: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Log probabilities found in padded rows, beside those of :meth:`alone`."""
-        short = (self.first[0], self.first[1][: self.few])
-        found = row_log_probs(model, [short, self.second])
-        return [(found[0], first[: self.few]), (found[1], second)]
+        context, continuation = self.first
+        at_part = self.part - len(context)
+        # Rows of which none is another one's beginning: such a one would be read off the other's row, without padding.
+        close = row_log_probs(model, [self.second, (self.second[0], [continuation[at_part], 0])])
+        size = vocabulary_size(model)
+        other = [(token + 1) % size for token in context + continuation]
+        short = row_log_probs(model, [(context, continuation[: self.few]), (other[: self.part], other[self.part :])])
+        return [(close[0], second), (close[1][:1], first[at_part : at_part + 1]), (short[0], first[: self.few])]
 
     def in_trees(self, model: Any, first: Tensor, second: Tensor, wide: int) -> list[tuple[Tensor, Tensor]]:
         """Log probabilities found in trees, several a pass and growing, beside those of :meth:`alone`.

@@ -9,6 +9,11 @@ import torch
 import transformers
 from architectures import COMMON, FURTHER, PAGE, WINDOW, build, row
 
+from kgt_editor.data.record import Record
+from kgt_editor.editors.base import restore_model
+from kgt_editor.editors.kgt import KGTEditor
+from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.ranking import best_continuations
 from kgt_editor.lm import forest
 from kgt_editor.lm.packed import score_packed
@@ -19,7 +24,7 @@ from kgt_editor.lm.tree import encode_continuations
 SHORT = ("Ada Brun", "At home")
 LONG = (
     "Ada Brun was born in the town of Tarsil, and the mother tongue of Milo Castrel is Quin; Ada Brun was born in",
-    "Ada Brun was born in the town of Tarsil, and at home Ines Dorwald spoke Old Velmoran; the birthplace of Sava Irk is",
+    "Ada Brun was born in the town of Tarsil, and at home Ines Dorwald spoke Old Velmoran; the birthplace of Sava is",
 )
 TARGETS = ("Tarsil", "Velmora", "Old Velmoran", "Quin", "the town of Quindle")
 EVERY = [*COMMON, *(pytest.param(name, marks=pytest.mark.slow) for name in FURTHER)]
@@ -73,6 +78,37 @@ def test_a_tree_of_long_texts_would_be_wrong(name: str, tiny_gpt2: tuple[Any, An
     found = [score.log_prob for score in score_packed(model, pairs)]
     expected = [total(alone(model, pair), pair) for pair in pairs]
     assert found != pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("inference", ["top1", "marginal"])
+@pytest.mark.parametrize("name", ["gemma3_text", "qwen3", "qwen3_next", "mamba2", "bloom", "openai-gpt"])
+def test_a_whole_edit(name: str, inference: str, tiny_gpt2: tuple[Any, Any], tiny_records: tuple[Record, ...]) -> None:
+    model, tok = built(name), tiny_gpt2[1]
+    # The graph changes whatever a random model makes of the facts.
+    settings: dict[str, Any] = {"optimizer": "algorithm1", "stop": "loss", "epsilon": 0, "retrieval_min": 0, "K": 2}
+    editor = KGTEditor(KGTHyperParams(**settings, inference=inference))
+    prompts, targets = [record.query for record in tiny_records], [record.target_new for record in tiny_records]
+    plain = score_targets(model, tok, prompts, targets)
+    edited, restore = editor.apply(model, tok, [tiny_records[0].request(), tiny_records[2].request()])
+    assert isinstance(edited, KGEnhancedLM)
+    assert edited.graph.added
+    scores = edited.score_targets(prompts, targets)
+    facts = edited.facts(prompts)
+    for index in range(len(prompts)):
+        # Who has a fact is answered differently; who has none, as before.
+        assert (scores[index].log_prob != pytest.approx(plain[index].log_prob, abs=1e-3)) == bool(facts[index])
+    assert any(facts)
+    (told,) = (fact for fact in facts[0] if fact.probability == max(other.probability for other in facts[0]))
+    if inference == "top1":
+        context = tok(edited.reasoning_prompt(prompts[0], told.triple)).input_ids
+        ids = torch.tensor([context])
+        with torch.no_grad():
+            first = int(model(input_ids=ids).logits[0, -1].argmax())
+        assert edited.answer(prompts[0], 1) == str(tok.decode([first], skip_special_tokens=True)).strip().split("\n")[0]
+    assert isinstance(edited.answer(prompts[0], 4), str)
+    restore_model(edited, restore)
+    after = [score.log_prob for score in edited.score_targets(prompts, targets)]
+    assert after == pytest.approx([score.log_prob for score in plain], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", EVERY)
