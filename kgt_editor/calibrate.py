@@ -1,4 +1,4 @@
-"""Choose KGT's settings for a model: ``python -m kgt_editor.calibrate --model smollm2-135m --records counterfact=FILE``.
+"""Choose KGT's settings for a model: ``python -m kgt_editor.calibrate --model NAME --records counterfact=FILE``.
 
 What is chosen and how: :mod:`kgt_editor.kgt.calibration`. The YAML that is written says with what figures, and
 ``compare.py`` finds it by the model's name. Only validation records are looked at. Every figure is kept beside the YAML
@@ -144,14 +144,12 @@ def _yaml(chosen: Any, told: dict[str, Any], measured: dict[str, Any]) -> str:
     readings = [row for name, rows in measured.items() if name.startswith("reading") for row in rows]
     guard = measured[f"guard {chosen.reading} {chosen.contrast}"]
     best = max(readings, key=lambda row: row["value"])
+    fact = [f"{name} {best[f'{name} score']}/{best[f'{name} accuracy']}" for name in ("efficacy", "paraphrase")]
     lines = [
         f"KGT for {told['model']}, chosen by `python -m kgt_editor.calibrate` on validation records only:",
         f"{told['size']} of each of {', '.join(f'{name} ({rev})' for name, rev in told['records'].items())}, "
         f"seed {told['seed']}, {told['dtype']}.",
-        "With the fact in front, score/accuracy: "
-        + ", ".join(
-            f"{name} {best[f'{name} score']}/{best[f'{name} accuracy']}" for name in ("efficacy", "paraphrase")
-        ),
+        f"With the fact in front, score/accuracy: {', '.join(fact)}",
         f"({len(readings)} combinations of reading and contrast were tried). With the guard: in-scope questions "
         f"{guard['in-scope score']}/{guard['in-scope accuracy']},",
         f"other questions on the subject kept {guard['others kept']}. Relations named right by rank: "

@@ -13,7 +13,17 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from kgt_editor.data.record import Record
 
@@ -155,6 +165,14 @@ def tiny_lm(
 ) -> tuple[Any, Any]:
     """Both architectures in turn: a test that asks for it runs twice."""
     return copy.deepcopy(_models[request.param]), _tokenizers[request.param]
+
+
+@pytest.fixture(scope="session")
+def unmaskable() -> str:
+    """Name of an attention kernel that, for all that is known of it, takes no mask of a tree, as flash attention."""
+    AttentionInterface.register("unmaskable", sdpa_attention_forward)
+    AttentionMaskInterface.register("unmaskable", sdpa_mask)
+    return "unmaskable"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from kgt_editor.kgt import relations
 from kgt_editor.kgt.hparams import TemplatedHParams
 from kgt_editor.kgt.representation import is_question
 from kgt_editor.kgt.templates import Templates, render_triple
-from kgt_editor.lm import tree
+from kgt_editor.lm import reading
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
@@ -195,12 +195,12 @@ class ICLEditor(Editor):
     hparams: ICLHParams
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
-        """Any causal LM; where facts are triples, one whose attention takes a mask."""
+        """Any causal LM in evaluation mode."""
         if isinstance(model, InContextLM):
             return True, ""
         if isinstance(model, PromptedLM):
             return False, f"it is wrapped as {type(model).__name__} already; give its .lm"
-        return tree.check_model(model) if self.hparams.fact == "triple" else (True, "")
+        return reading.check_model(model)
 
     def apply(
         self,

@@ -18,7 +18,7 @@ from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.lm import tree
+from kgt_editor.lm import reading
 
 _JOURNAL = "graph.db"
 KEPT_SHOWN = 8  # of an entity's triples that an edit leaves alone
@@ -38,8 +38,8 @@ class KGTEditor(Editor):
         self._last: method.Outcome | None = None
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
-        """Any causal LM whose attention takes a mask, or one that has been wrapped already."""
-        return (True, "") if isinstance(model, KGEnhancedLM) else tree.check_model(model)
+        """Any causal LM in evaluation mode, or one that has been wrapped already."""
+        return (True, "") if isinstance(model, KGEnhancedLM) else reading.check_model(model)
 
     def apply(
         self,
@@ -102,7 +102,7 @@ def apply_kgt_to_model(
         The wrapped model and a callable that takes back exactly these edits (once; calling it again does nothing).
 
     Raises:
-        UnsupportedModelError: the model's attention takes no mask.
+        UnsupportedModelError: the model is in training mode, or no causal LM.
         UsageError: a request is incomplete; none of the requests is in force then.
         NumericalError: the model gives NaN; none of the requests is in force then.
     """

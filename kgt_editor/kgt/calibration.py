@@ -32,8 +32,8 @@ from kgt_editor.kgt.reading import Reader
 from kgt_editor.kgt.representation import Representations
 from kgt_editor.lm.chat import has_template
 from kgt_editor.lm.contrast import Contrast, combine
+from kgt_editor.lm.forest import continuation_log_probs
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
-from kgt_editor.lm.tree import continuation_log_probs
 
 CONTRASTS: tuple[Contrast, ...] = (0.0, 0.5, "adaptive")
 MIDPOINTS = tuple(round(0.05 * step, 2) for step in range(-1, 11))

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from kgt_editor.errors import KgtError
-from kgt_editor.lm import tree
+from kgt_editor.lm.forest import continuation_log_probs
+from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.scoring import TargetScore
 
 
-def score(lm: Any, pairs: Sequence[tree.Pair], probabilities: Sequence[float]) -> TargetScore:
+def score(lm: Any, pairs: Sequence[Pair], probabilities: Sequence[float]) -> TargetScore:
     """Eq. 1 for one answer, and whether it is the greedy continuation of the mixture.
 
     Args:
@@ -26,7 +27,7 @@ def score(lm: Any, pairs: Sequence[tree.Pair], probabilities: Sequence[float]) -
     tokens = pairs[0][1]
     if any(continuation != tokens for _, continuation in pairs):
         raise KgtError("the answer is tokenised differently behind different facts; use inference: top1")
-    per_triple = tree.continuation_log_probs(lm, pairs)
+    per_triple = continuation_log_probs(lm, pairs)
     # Each triple's weight, times the probability that it gave to the tokens so far.
     joint = torch.tensor(probabilities, device=per_triple[0].device).log()
     greedy = True
@@ -45,7 +46,7 @@ def decode(
     joint = torch.tensor(probabilities).log()
     for _ in range(max_new_tokens):
         # The continuation is a place holder: the distribution in its place is what is asked for.
-        step = torch.cat(tree.continuation_log_probs(lm, [(context + new, [0]) for context in contexts])).cpu()
+        step = torch.cat(continuation_log_probs(lm, [(context + new, [0]) for context in contexts])).cpu()
         token = int((joint[:, None] + step).logsumexp(0).argmax())
         if token == end:
             break

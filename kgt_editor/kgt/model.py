@@ -18,7 +18,7 @@ from kgt_editor.kgt import guard, marginal, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.reading import Reader, stored_query
 from kgt_editor.kgt.representation import Representations
-from kgt_editor.lm import chat, forest, tree
+from kgt_editor.lm import chat, forest, reading, tree
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
@@ -52,17 +52,17 @@ class KGEnhancedLM(PromptedLM):
     are shared with ``lm``, never copied.
 
     Args:
-        lm: any causal LM of transformers whose attention takes a mask.
+        lm: any causal LM of transformers, in evaluation mode.
         tok: its tokenizer.
         graph: the user's graph; edits change it.
         hparams: the settings.
 
     Raises:
-        UnsupportedModelError: the attention of ``lm`` takes no mask.
+        UnsupportedModelError: ``lm`` is in training mode, or no causal LM.
     """
 
     def __init__(self, lm: nn.Module, tok: Any, graph: PersonalGraph, hparams: KGTHyperParams) -> None:
-        ok, reason = tree.check_model(lm)
+        ok, reason = reading.check_model(lm)
         if not ok:
             raise UnsupportedModelError(reason)
         super().__init__(lm, tok)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from kgt_editor.graph.relations import WIKIDATA_PHRASES, verbalise
 from kgt_editor.kgt.representation import MASK, Representations, is_question, masked
+from kgt_editor.lm.forest import continuation_log_probs
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
-from kgt_editor.lm.tree import continuation_log_probs
 
 # Weight of the answer's fit beside the query's similarity, both in standard deviations over the vocabulary.
 _FIT = 0.5

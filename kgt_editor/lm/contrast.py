@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from kgt_editor.lm.forest import continuation_log_probs
 from kgt_editor.lm.target import TargetScore
-from kgt_editor.lm.tree import continuation_log_probs
 
 #: a, or ``adaptive``.
 Contrast = float | Literal["adaptive"]

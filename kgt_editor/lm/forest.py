@@ -1,22 +1,26 @@
-"""Log probabilities of any number of continuations: prefix trees, some a forward pass, each a row of it."""
+"""Log probabilities of any number of continuations, read in the fastest way that is right for the model.
+
+Every caller outside this package's own engines comes through here: which engine runs is said by
+:func:`kgt_editor.lm.reading.way_of` alone.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from kgt_editor.errors import UnsupportedModelError
-from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.passes import in_passes, tokens_a_pass
-from kgt_editor.lm.rows import Pair
+from kgt_editor.errors import NumericalError
+from kgt_editor.lm.forward import check_finite, check_length
+from kgt_editor.lm.layers import device_of, plain_model
+from kgt_editor.lm.packed import score_packed
+from kgt_editor.lm.passes import tokens_a_pass
+from kgt_editor.lm.reading import Way, way_of
+from kgt_editor.lm.rows import Pair, row_log_probs, score_rows
 from kgt_editor.lm.target import TargetScore
-from kgt_editor.lm.tree import MAX_NODES, check_finite, check_length, check_model, lowest, takes
+from kgt_editor.lm.tree import MAX_NODES, tree_log_probs
 
 # Nodes a tree, where there are many of them: attention costs little then, and most of what can be shared is.
 _NODES_OF_MANY = 128
@@ -28,67 +32,25 @@ def score_continuations(
     """The score of each (context ids, continuation ids) pair.
 
     Args:
-        model: a causal LM in evaluation mode.
+        model: any causal LM of transformers in evaluation mode, inside adapters or compiled too.
         pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
-        max_nodes: nodes a tree; one whose first text is longer than half of that grows to twice that text.
-        rows: trees of ``max_nodes`` a forward pass, each a row; of larger ones as many as have no more tokens. Fewer
-            nodes and more rows share less, but attention, which grows with the square of a row, costs less.
+        max_nodes, rows: of a model that reads trees, see :func:`kgt_editor.lm.packed.score_packed`.
         most: pairs a forward pass, at most.
 
     Raises:
         KgtError: a pair is longer than the model's context, or there is no memory for a pass over one pair.
         NumericalError: the model gives NaN.
-        UnsupportedModelError: the model's attention takes no mask.
+        UnsupportedModelError: see :func:`kgt_editor.lm.reading.check_model`.
     """
-    ok, reason = check_model(model)
-    if not ok:
-        raise UnsupportedModelError(reason)
-    texts = [(context + continuation)[:-1] for context, continuation in pairs]
-    check_length(model, max(map(len, texts), default=0))
-    # Neighbours in sorted order share the longest beginnings.
-    order = sorted(range(len(pairs)), key=lambda index: texts[index])
-    scores: dict[int, TargetScore] = {}
-
-    def planted(start: int, end: int) -> Iterator[tuple[list[int], int]]:
-        """Trees of the texts in order from ``start`` on, as lists of pairs, and how many nodes each has."""
-        tree: list[int] = []
-        nodes = 0
-        for index in islice(order, start, end):
-            new = _new_nodes(texts[tree[-1]], texts[index]) if tree else len(texts[index])
-            # Long texts that share most of themselves, as everything a user told, are not torn apart.
-            if tree and nodes + new > max(max_nodes, 2 * len(texts[tree[0]])):
-                yield tree, nodes
-                tree, nodes, new = [], 0, len(texts[index])
-            tree.append(index)
-            nodes += new
-        yield tree, nodes
-
-    def fitting(start: int) -> int:
-        count = widest = 0
-        for number, (tree, nodes) in enumerate(planted(start, len(order)), 1):
-            widest = max(widest, nodes)
-            if count and number * widest > rows * max_nodes:
-                break
-            count += len(tree)
-        return count
-
-    def run(start: int, end: int) -> None:
-        trees = [tree for tree, _ in planted(start, end)]
-        found = _run_rows(model, [[pairs[index] for index in tree] for tree in trees])
-        scores.update(zip(chain.from_iterable(trees), found, strict=True))
-
-    in_passes(len(order), fitting, run, most)
-    return [scores[index] for index in range(len(pairs))]
-
-
-def _new_nodes(before: Sequence[int], ids: Sequence[int]) -> int:
-    """Nodes that ``ids`` adds to a tree whose last branch is ``before``."""
-    shared = 0
-    for left, right in zip(before, ids, strict=False):
-        if left != right:
-            break
-        shared += 1
-    return len(ids) - shared
+    way = _way(model, pairs)
+    if way is Way.TREES:
+        return score_packed(model, pairs, max_nodes, rows, most)
+    scores = score_rows(model, pairs, most, alone=way is Way.SINGLE_ROWS)
+    if any(math.isnan(score.log_prob) for score in scores):
+        raise NumericalError(
+            f"{type(plain_model(model)).__name__} gives NaN logits; check its weights, or load it in float32"
+        )
+    return scores
 
 
 def score_many(model: Any, pairs: Sequence[Pair], most: int | None = None) -> list[TargetScore]:
@@ -97,87 +59,40 @@ def score_many(model: Any, pairs: Sequence[Pair], most: int | None = None) -> li
     Raises:
         As :func:`score_continuations`.
     """
-    rows = tokens_a_pass(device_of(model)) // _NODES_OF_MANY
-    return score_continuations(model, pairs, _NODES_OF_MANY, rows, most)
+    return score_continuations(model, pairs, _NODES_OF_MANY, tokens_a_pass(device_of(model)) // _NODES_OF_MANY, most)
 
 
-class _Planted:
-    """A tree of pairs in sorted order, its nodes numbered in the order in which a walk meets them.
-
-    Attributes:
-        ids, positions: token id and depth of each node.
-        seen: shape (nodes, nodes); true where the node of a row sees the node of a column: its ancestors and itself.
-        asked: the nodes whose next token is scored.
-        paths: for each pair the nodes that predict its tokens.
-    """
-
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        texts = [(context + target)[:-1] for context, target in pairs]
-        new = [_new_nodes(before, text) for before, text in zip([[], *texts], texts, strict=False)]
-        self.ids: list[int] = []
-        self.positions: list[int] = []
-        self.paths: list[list[int]] = []
-        self.seen = np.zeros((sum(new), sum(new)), dtype=bool)
-        path: list[int] = []
-        for (context, _), text, grown in zip(pairs, texts, new, strict=True):
-            shared, first, end = len(text) - grown, len(self.ids), len(self.ids) + grown
-            self.seen[first:end, path[:shared]] = True
-            self.seen[first:end, first:end] = np.tri(grown, dtype=bool)
-            path = path[:shared] + list(range(first, end))
-            self.ids += text[shared:]
-            self.positions += range(shared, len(text))
-            self.paths.append(path[len(context) - 1 :])
-        self.asked = sorted({node for path in self.paths for node in path})
-
-
-@torch.no_grad()
-def _run_rows(model: Any, rows: Sequence[Sequence[Pair]]) -> list[TargetScore]:
-    """One forward pass over the pairs of every row, each row a tree; their scores, in order."""
-    device = device_of(model)
-    planted = [_Planted(pairs) for pairs in rows]
-    width = max(len(tree.ids) for tree in planted)
-    keep = max(len(tree.asked) for tree in planted)
-    ids = np.zeros((len(rows), width), dtype=np.int64)
-    positions = np.zeros_like(ids)
-    seen = np.tile(np.eye(width, dtype=bool), (len(rows), 1, 1))  # padding, in front, sees itself alone
-    columns: list[int] = []  # of each scored token among the logits that are kept, all rows one after the other
-    for row, tree in enumerate(planted):
-        # The nodes whose next token is asked for come last, so that only their logits are computed.
-        order = np.concatenate([np.setdiff1d(np.arange(len(tree.ids)), tree.asked), tree.asked]).astype(np.int64)
-        first = width - len(order)
-        ids[row, first:] = np.array(tree.ids)[order]
-        positions[row, first:] = np.array(tree.positions)[order]
-        seen[row, first:, first:] = tree.seen[order[:, None], order]
-        place = {node: (row + 1) * keep - len(tree.asked) + number for number, node in enumerate(tree.asked)}
-        columns += [place[node] for path in tree.paths for node in path]
-    mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~torch.from_numpy(seen), lowest(model))
-    inputs = {
-        "input_ids": torch.from_numpy(ids).to(device),
-        "position_ids": torch.from_numpy(positions).to(device),
-        "attention_mask": mask[:, None].to(device),
-        "use_cache": False,
-    }
-    if takes(type(model).forward, "logits_to_keep"):
-        logits = model(**inputs, logits_to_keep=keep).logits
-    else:
-        logits = model(**inputs).logits[:, -keep:]
-    return _read(model, logits.flatten(0, 1), columns, [target for pairs in rows for _, target in pairs])
-
-
-def _read(model: Any, logits: Tensor, rows: Sequence[int], targets: Sequence[Sequence[int]]) -> list[TargetScore]:
-    """Scores of targets whose tokens, one after the other, are predicted by these rows of logits.
+def score_each(model: Any, pairs: Sequence[Pair], most: int | None = None) -> list[TargetScore]:
+    """:func:`score_many`, but a text for which the model gives NaN has a NaN score and no other text is touched.
 
     Raises:
-        NumericalError: one of them is NaN.
+        As :func:`score_continuations`, NumericalError excepted.
     """
-    places = torch.tensor(rows, device=logits.device)
-    wanted = torch.tensor([token for target in targets for token in target], device=logits.device)
-    picked = logits[places, wanted].float() - logits.float().logsumexp(1)[places]
-    check_finite(model, picked)
-    log_probs = iter(picked.double().tolist())
-    greedy = iter((logits.argmax(1)[places] == wanted).tolist())
-    scores = []
-    for target in targets:
-        hits = list(islice(greedy, len(target)))
-        scores.append(TargetScore(math.fsum(islice(log_probs, len(target))), len(target), all(hits)))
-    return scores
+    way = _way(model, pairs)
+    if way is Way.TREES:
+        try:
+            return score_many(model, pairs, most)
+        except NumericalError:
+            pass  # texts of a tree share sums, in which one's NaN reaches the others; rows keep it to itself
+    return score_rows(model, pairs, most, alone=way is Way.SINGLE_ROWS)
+
+
+def continuation_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[Tensor]:
+    """Log probabilities of the whole vocabulary at every continuation token, shape (tokens, vocabulary), fp32.
+
+    Raises:
+        As :func:`score_continuations`.
+    """
+    way = _way(model, pairs)
+    if way is Way.TREES:
+        return tree_log_probs(model, pairs, max_nodes)
+    found = row_log_probs(model, pairs, alone=way is Way.SINGLE_ROWS)
+    for log_probs in found:
+        check_finite(model, log_probs)
+    return found
+
+
+def _way(model: Any, pairs: Sequence[Pair]) -> Way:
+    longest = max((len(context) + len(continuation) for context, continuation in pairs), default=0)
+    check_length(model, longest - 1)
+    return way_of(model, longest) if pairs else Way.SINGLE_ROWS

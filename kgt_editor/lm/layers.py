@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -133,9 +134,27 @@ def check_family(model: nn.Module) -> None:
         )
 
 
+def plain_model(model: Any) -> Any:
+    """The model of transformers inside PEFT's adapters and ``torch.compile``: to look at, not to compute with."""
+    while True:
+        if isinstance(getattr(model, "_orig_mod", None), nn.Module):  # torch.compile's OptimizedModule
+            model = model._orig_mod
+        elif hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+            model = model.get_base_model()
+        else:
+            return model
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of the part that reads text, of a multimodal model too; None of a model without one."""
+    config: Any = getattr(plain_model(model), "config", None)
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's inputs belong; of a model that accelerate has spread out or offloaded too."""
-    embeddings = model.get_input_embeddings() if isinstance(model, PreTrainedModel) else None
+    plain = plain_model(model)
+    embeddings = plain.get_input_embeddings() if isinstance(plain, PreTrainedModel) else None
     # Offloaded weights lie on 'meta' between passes; the hook knows where they are brought.
     device = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
     return next(model.parameters()).device if device is None else torch.device(device)

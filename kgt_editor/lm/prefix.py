@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kgt_editor.lm.forward import last_logits
+
 
 def left_pad(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids padded on the left, and the mask that says which of them count; shape (rows, longest row)."""
@@ -36,7 +38,7 @@ def logits_behind(lm: Any, tok: Any, input_ids: Tensor, attention_mask: Tensor, 
     and its row begin with counts once.
 
     Args:
-        lm: a causal LM that takes position_ids.
+        lm: a causal LM.
         tok: its tokenizer.
         input_ids: shape (batch, length).
         attention_mask: same shape; 0 is padding.
@@ -52,13 +54,14 @@ def logits_behind(lm: Any, tok: Any, input_ids: Tensor, attention_mask: Tensor, 
         if prefix and prefix[0] == tok.bos_token_id == int(input_ids[row, first]):
             own[row, first] = 0
     mask = torch.cat([seen.to(own.dtype), own], dim=1)
-    logits: Tensor = lm(
-        input_ids=torch.cat([ahead, input_ids], dim=1),
+    return last_logits(
+        lm,
+        torch.cat([ahead, input_ids], dim=1),
+        input_ids.shape[1],
         attention_mask=mask,
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         use_cache=False,
-    ).logits
-    return logits[:, ahead.shape[1] :]
+    )
 
 
 def next_token_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kgt_editor.lm.layers import text_config
+
 
 @dataclass(frozen=True)
 class TargetScore:
@@ -27,6 +29,8 @@ class TargetScore:
 
 
 def max_positions(model: Any) -> int | None:
-    """Most tokens the model can read, where its config says so."""
-    value = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    """Most tokens the model can read, where the configuration of its text part says so."""
+    config = text_config(model)
+    # MPT calls it max_seq_len; attribute maps of the configurations cover other names.
+    value = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
     return value if isinstance(value, int) else None

@@ -9,52 +9,24 @@ they cost one forward pass. What was run is kept as keys and values, so a tree c
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 
-from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
-from kgt_editor.lm.layers import FAMILIES, device_of
+from kgt_editor.errors import KgtError
+from kgt_editor.lm.forward import check_finite, check_length, dtype_of, lowest, takes
+from kgt_editor.lm.layers import device_of, plain_model
 from kgt_editor.lm.rows import Pair
-from kgt_editor.lm.target import TargetScore, max_positions
+from kgt_editor.lm.target import TargetScore
 from kgt_editor.lm.tokens import encode, join
 
-# Attention kernels that take an arbitrary mask.
-_MASKABLE = ("eager", "sdpa")
 # Nodes a row; more do not use a processor better, and the mask grows with their square.
 MAX_NODES = 512
-
-
-def check_model(model: Any) -> tuple[bool, str]:
-    """Whether the model's attention can be masked like a tree, and if not, why."""
-    kernel = getattr(getattr(model, "config", None), "_attn_implementation", None)
-    if kernel not in _MASKABLE:
-        return False, (
-            f"attention that takes a mask is needed ({' or '.join(_MASKABLE)}), not '{kernel}': "
-            "load the model with attn_implementation='sdpa'"
-        )
-    if not takes(type(model).forward, "position_ids"):
-        return False, f"the model has to take position_ids; {type(model).__name__} does not"
-    return True, ""
-
-
-def reads_trees(model: Any, longest: int) -> bool:
-    """Whether texts of up to ``longest`` tokens may be put to ``model`` as a tree when it is evaluated.
-
-    True of architectures that are known to mix tokens by attention alone, over all that the mask shows: a state space
-    or a sliding window would carry one text into another, or hide a text's own beginning.
-    """
-    if not isinstance(model, PreTrainedModel) or model.config.model_type not in FAMILIES:
-        return False
-    window = getattr(model.config, "sliding_window", None)
-    return check_model(model)[0] and (window is None or longest <= window)
 
 
 def encode_continuations(tok: Any, prompt: str, continuations: Sequence[str]) -> list[Pair]:
@@ -99,7 +71,7 @@ def score_branches(tree: Tree, branches: Sequence[Branch], max_nodes: int = MAX_
         NumericalError: the model gives NaN.
     """
     scores = {i: TargetScore(0.0, 0, True) for i, branch in enumerate(branches) if branch.first == len(branch.ids)}
-    for log_probs, members in _passes(tree, branches, max_nodes):
+    for log_probs, members in branch_passes(tree, branches, max_nodes):
         wanted = torch.tensor([t for i, _ in members for t in branches[i].ids[branches[i].first :]])
         rows = torch.tensor([row for _, places in members for row in places])
         picked = log_probs[rows.to(log_probs.device), wanted.to(log_probs.device)].double().cpu()
@@ -110,20 +82,21 @@ def score_branches(tree: Tree, branches: Sequence[Branch], max_nodes: int = MAX_
     return [scores[i] for i in range(len(branches))]
 
 
-def continuation_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[Tensor]:
-    """Log probabilities of the whole vocabulary at every continuation token, shape (tokens, vocabulary), fp32.
+def tree_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[Tensor]:
+    """:func:`kgt_editor.lm.forest.continuation_log_probs` of a model that reads trees.
 
     Raises:
-        As :func:`score_continuations`.
+        KgtError: a pair is longer than the model's context.
+        NumericalError: the model gives NaN.
     """
     found: dict[int, Tensor] = {}
-    for log_probs, members in _passes(Tree(model), [at_root(pair) for pair in pairs], max_nodes):
+    for log_probs, members in branch_passes(Tree(model), [at_root(pair) for pair in pairs], max_nodes):
         for index, places in members:
             found[index] = log_probs[torch.tensor(places, device=log_probs.device)]
     return [found[index] for index in range(len(pairs))]
 
 
-def _passes(
+def branch_passes(
     tree: Tree, branches: Sequence[Branch], max_nodes: int
 ) -> Iterator[tuple[Tensor, list[tuple[int, list[int]]]]]:
     """Per forward pass: log probabilities (positions, vocabulary), and for each branch its number and positions."""
@@ -147,16 +120,10 @@ class Tree:
     """A prefix tree of token sequences under one model; its nodes are numbered in the order in which they were made.
 
     Args:
-        model: a causal LM in evaluation mode.
-
-    Raises:
-        UnsupportedModelError: the model's attention takes no mask.
+        model: a causal LM in evaluation mode that reads trees (see :mod:`kgt_editor.lm.reading`).
     """
 
     def __init__(self, model: Any) -> None:
-        ok, reason = check_model(model)
-        if not ok:
-            raise UnsupportedModelError(reason)
         self._model = model
         self._tokens: list[int] = []
         self._depths: list[int] = []
@@ -220,58 +187,23 @@ class Tree:
         model, before, size = self._model, self._run, len(self)
         device = device_of(model)
         seen = torch.from_numpy(self._visible[before:size, :size].copy())
-        mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, lowest(model))
+        mask = torch.zeros(seen.shape, dtype=dtype_of(model)).masked_fill_(~seen, lowest(model))
         keep = torch.tensor(asked, device=device) - before
+        ids = torch.tensor([self._tokens[before:]], device=device)
         inputs = {
-            "input_ids": torch.tensor([self._tokens[before:]], device=device),
             "position_ids": torch.tensor([self._depths[before:]], device=device),
             "attention_mask": mask[None, None].to(device),
             "past_key_values": self._cache,
             "use_cache": True,
         }
         # The last layer of a model spread over several devices cannot index with a tensor on the first.
-        if takes(type(model).forward, "logits_to_keep") and len(getattr(model, "hf_device_map", {})) <= 1:
-            logits = model(**inputs, logits_to_keep=keep).logits[0]
+        if takes(model, "logits_to_keep") and len(getattr(plain_model(model), "hf_device_map", {})) <= 1:
+            logits = model(input_ids=ids, **inputs, logits_to_keep=keep).logits[0]
         else:
-            logits = model(**inputs).logits[0]
+            logits = model(input_ids=ids, **inputs).logits[0]
             logits = logits[keep.to(logits.device)]
         self._run = size
         self._children.clear()
         log_probs: Tensor = logits.float().log_softmax(-1)
         check_finite(model, log_probs)
         return log_probs
-
-
-def check_length(model: Any, tokens: int) -> None:
-    """Refuse what the model cannot read.
-
-    Raises:
-        KgtError: ``tokens`` are more than its context has.
-    """
-    limit = max_positions(model)
-    if limit is not None and tokens > limit:
-        raise KgtError(
-            f"a prompt of {tokens} tokens does not fit the model's context of {limit}: shorten the query, the answer "
-            "or the facts, or use a model with a longer context"
-        )
-
-
-def check_finite(model: Any, log_probs: Tensor) -> None:
-    """Refuse NaN.
-
-    Raises:
-        NumericalError: there is one among the log probabilities.
-    """
-    if torch.isnan(log_probs).any():
-        raise NumericalError(f"{type(model).__name__} gives NaN logits; check its weights, or load it in float32")
-
-
-def lowest(model: Any) -> float:
-    """What a mask adds where nothing is to be seen, in the model's number format."""
-    return torch.finfo(model.dtype).min
-
-
-@cache
-def takes(function: Any, argument: str) -> bool:
-    """Whether ``function`` has an argument of that name."""
-    return argument in inspect.signature(function).parameters

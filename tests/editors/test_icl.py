@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -174,12 +174,13 @@ def test_a_model_that_is_wrapped_by_another_editor_is_refused(tiny_gpt2: LM) -> 
         ICLEditor(ICLHParams()).apply(wrapped, tiny_gpt2[1], [])
 
 
-def test_triples_need_attention_that_takes_a_mask(tiny_gpt2: LM) -> None:
-    tiny_gpt2[0].config._attn_implementation = "flash_attention_2"
-    assert ICLEditor(ICLHParams()).supports(tiny_gpt2[0]) == (True, "")
-    supported, reason = ICLEditor(ICLHParams(fact="triple")).supports(tiny_gpt2[0])
+@pytest.mark.parametrize("fact", ["sentence", "triple"])
+def test_a_model_in_training_mode_is_refused(tiny_gpt2: LM, fact: Literal["sentence", "triple"]) -> None:
+    editor = ICLEditor(ICLHParams(fact=fact))
+    assert editor.supports(tiny_gpt2[0]) == (True, "")
+    supported, reason = editor.supports(tiny_gpt2[0].train())
     assert not supported
-    assert "attention" in reason
+    assert "call model.eval() first" in reason
 
 
 @pytest.mark.parametrize(

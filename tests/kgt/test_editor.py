@@ -20,6 +20,7 @@ from kgt_editor.kgt.editor import Feedback, edit, edit_batch, vocabulary
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm import forest, tree
+from kgt_editor.lm.reading import way_of
 from kgt_editor.lm.scoring import TargetScore
 
 LM = tuple[Any, Any]
@@ -177,6 +178,7 @@ def test_the_vocabulary_is_the_graphs_and_wikidatas(sensible: LM) -> None:
 
 def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kgt_editor.kgt.editor.WIKIDATA_PHRASES", {"P20": "died in"})
+    way_of(tiny_lm[0], 10)
     passes = []
     tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
     edit(enhanced(tiny_lm, *BASE), request())

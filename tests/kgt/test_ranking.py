@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
 from kgt_editor.kgt import ranking
 from kgt_editor.kgt.ranking import best_continuations
-from kgt_editor.lm import tree
+from kgt_editor.lm.reading import Way, way_of
 
 LM = tuple[Any, Any]
 TOKENS = st.lists(st.integers(3, 30), min_size=1, max_size=5)
@@ -60,6 +60,7 @@ def test_what_has_no_chance_is_not_run(tiny_lm: LM) -> None:
     first, last = order[0], order[-1]
     with torch.no_grad():
         second = int(model(input_ids=torch.tensor([[*context, first]])).logits[0, -1].argmax())
+    assert way_of(model, 20) is Way.TREES
     run: list[int] = []
     model.register_forward_pre_hook(
         lambda module, args, kwargs: run.extend(kwargs["input_ids"][0].tolist()), with_kwargs=True
@@ -77,7 +78,20 @@ def test_bad_input_is_refused(tiny_lm: LM) -> None:
         model.get_output_embeddings().weight[5, 3] = float("nan")
     with pytest.raises(NumericalError, match="NaN"):
         best_continuations(model, [([5], [[6]])], 1)
-    model.config._attn_implementation = "flash_attention_2"
-    assert not tree.check_model(model)[0]
-    with pytest.raises(UnsupportedModelError):
+
+
+def test_a_model_that_reads_rows_ranks_the_same(tiny_lm: LM, unmaskable: str) -> None:
+    model, tok = tiny_lm
+    context = tok("Ada Brun was born in the town of").input_ids
+    questions = [(context, [[t, t + 1, t + 2][: 1 + t % 3] for t in range(5, 60)]), ([7, 8], [[9], [10, 11], [9, 12]])]
+    trees = best_continuations(model, questions, 5)
+    model.set_attn_implementation(unmaskable)
+    assert way_of(model, 20) is Way.PADDED_ROWS
+    assert best_continuations(model, questions, 5) == trees
+
+
+def test_a_model_in_training_mode_is_refused(tiny_lm: LM) -> None:
+    model = tiny_lm[0].train()
+    with pytest.raises(UnsupportedModelError, match=r"call model.eval\(\) first"):
         best_continuations(model, [([5], [[6]])], 1)
+    assert best_continuations(model, [], 1) == []

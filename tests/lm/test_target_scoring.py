@@ -4,14 +4,13 @@ import math
 
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
 
 from kgt_editor.data.world import load_world
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.passes import tokens_a_pass
+from kgt_editor.lm.reading import Way, way_of
 from kgt_editor.lm.scoring import TargetScore, max_positions, score_targets
-from kgt_editor.lm.tree import reads_trees
 
 
 def naive(model, tok, prompt, target):
@@ -34,13 +33,13 @@ def cases(tiny_records):
     return prompts, targets
 
 
-@pytest.fixture(params=["trees", "rows"])
-def lm(request, tiny_lm):
-    """Both architectures, read as prefix trees and, as an architecture that is not known to be, in padded rows."""
+@pytest.fixture(params=[Way.TREES, Way.PADDED_ROWS])
+def lm(request, tiny_lm, unmaskable):
+    """Both architectures, read as prefix trees and, with a kernel that takes no tree's mask, in padded rows."""
     model, tok = tiny_lm
-    if request.param == "rows":
-        model.config.model_type = "unheard-of"
-    assert reads_trees(model, 10) == (request.param == "trees")
+    if request.param is Way.PADDED_ROWS:
+        model.set_attn_implementation(unmaskable)
+    assert way_of(model, 10) is request.param
     return model, tok
 
 
@@ -91,7 +90,7 @@ def test_a_text_within_another_one_is_not_run_again(lm):
     expected = [naive(model, tok, prompt, target) for prompt, target in pairs]
     shapes = shapes_of(model)
     found = score_targets(model, tok, [prompt for prompt, _ in pairs], [target for _, target in pairs])
-    if reads_trees(model, 10):
+    if way_of(model, 10) is Way.TREES:
         last = tok("Milo Castrel Velmora").input_ids
         # Llama's start of text is shared by all.
         apart = len(last) - 1 - (tok.bos_token_id in last)
@@ -175,18 +174,6 @@ def test_nan_of_one_text_does_not_reach_another(lm):
     assert not broken.greedy
 
 
-def test_a_sliding_window_shorter_than_the_texts_is_no_tree():
-    config = MistralConfig(
-        vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, sliding_window=8,
-    )  # fmt: skip
-    model = MistralForCausalLM(config)
-    assert reads_trees(model, 8)
-    assert not reads_trees(model, 9)
-    model.config._attn_implementation = "flash_attention_2"
-    assert not reads_trees(model, 8)
-
-
 def test_greedy_needs_every_token(tiny_gpt2):
     _, tok = tiny_gpt2
     target = "Osthaven"
@@ -199,13 +186,13 @@ def test_greedy_needs_every_token(tiny_gpt2):
                 super().__init__()
                 self.anchor = torch.nn.Parameter(torch.zeros(1))
 
-            def forward(self, input_ids, attention_mask):
+            def forward(self, input_ids, attention_mask=None):
                 logits = torch.zeros(*input_ids.shape, len(tok))
                 for place, token in enumerate(tokens):
                     logits[:, input_ids.shape[1] - len(tokens) + place, token] = 5.0
                 return logits
 
-        return score_targets(Forced(), tok, ["Ada Brun"], [target])[0]
+        return score_targets(Forced().eval(), tok, ["Ada Brun"], [target])[0]
 
     assert forced(ids).greedy
     assert not forced([*ids[:-1], 0]).greedy

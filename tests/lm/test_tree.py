@@ -9,8 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
+from kgt_editor.errors import KgtError, NumericalError
 from kgt_editor.lm import forest, tree
+from kgt_editor.lm.reading import Way, way_of
 
 LM = tuple[Any, Any]
 PROMPTS = ("Ada Brun was born in the town of", "Ada Brun was born in", "The mother tongue of Ada Brun is", "At home")
@@ -49,6 +50,7 @@ def test_equal_to_one_sequence_at_a_time(tiny_lm: LM, attention: str, max_nodes:
 @pytest.mark.parametrize(("rows", "most"), [(1, None), (5, None), (5, 7), (100, None)])
 def test_trees_in_rows_do_not_see_each_other(tiny_lm: LM, rows: int, most: int | None) -> None:
     model, tok = tiny_lm
+    assert way_of(model, 10) is Way.TREES
     pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, prompt, TARGETS)]
     shapes = []
     hook = model.register_forward_pre_hook(
@@ -96,12 +98,13 @@ def test_greedy_continuations_are_recognised(tiny_lm: LM) -> None:
 def test_all_log_probabilities(tiny_lm: LM) -> None:
     model, tok = tiny_lm
     pairs = tree.encode_continuations(tok, PROMPTS[0], TARGETS)
-    for log_probs, pair in zip(tree.continuation_log_probs(model, pairs), pairs, strict=True):
+    for log_probs, pair in zip(forest.continuation_log_probs(model, pairs), pairs, strict=True):
         assert torch.allclose(log_probs.double(), oracle(model, pair)[2], atol=1e-4)
 
 
 def test_shared_beginnings_are_run_once(tiny_lm: LM) -> None:
     model, tok = tiny_lm
+    assert way_of(model, 10) is Way.TREES
     lengths = []
     model.register_forward_pre_hook(
         lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
@@ -141,28 +144,9 @@ def test_a_continuation_without_tokens_is_refused(tiny_gpt2: LM) -> None:
         tree.encode_continuations(tok, " ", ["Tarsil"])
 
 
-def test_attention_without_masks_is_refused(tiny_gpt2: LM) -> None:
-    model = tiny_gpt2[0]
-    model.config._attn_implementation = "flash_attention_2"
-    assert tree.check_model(model)[0] is False
-    with pytest.raises(UnsupportedModelError, match="attn_implementation='sdpa'"):
-        forest.score_continuations(model, [([3], [4])])
-    model.config._attn_implementation = "sdpa"
-    assert tree.check_model(model) == (True, "")
-    assert "position_ids" in tree.check_model(_NoPositions(model.config))[1]
-
-
-class _NoPositions(torch.nn.Module):
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.config = config
-
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        return input_ids
-
-
 def test_long_texts_that_share_most_of_themselves_stay_together(tiny_lm: LM) -> None:
     model, tok = tiny_lm
+    assert way_of(model, 10) is Way.TREES
     told = "Ada Brun was born in the town of Tarsil. " * 8
     pairs = [pair for prompt in PROMPTS for pair in tree.encode_continuations(tok, told + prompt, TARGETS)]
     length = len(tok(told).input_ids)
