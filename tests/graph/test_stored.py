@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.build import Row, build
 from kgt_editor.graph.journal import Journal
-from kgt_editor.graph.linking import HeadIndex, link
+from kgt_editor.graph.linking import link
+from kgt_editor.graph.names import HeadIndex
 from kgt_editor.graph.relations import ALIAS
 from kgt_editor.graph.store import MemoryGraph, open_graph
 from kgt_editor.graph.stored import BLOCK, StoredGraph
