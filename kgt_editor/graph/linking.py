@@ -70,9 +70,6 @@ class _Spotted:
     closeness: int
     heads: Mapping[str, str]  # head -> name
 
-    def overlaps(self, other: Stretch) -> bool:
-        return self.stretch[0] < other[1] and other[0] < self.stretch[1]
-
     def covers(self, other: Stretch) -> bool:
         return self.stretch[0] <= other[0] and other[1] <= self.stretch[1]
 
@@ -102,14 +99,16 @@ def matches(text: str, personal: Names, base: Names, joined: bool = False) -> li
         own_names[stretch] = [*own_names.get(stretch, ()), *(n for n in names if personal.has_name(n[1], n[1]))]
     own = list(_spot(read, own_names, base_names, own=True))
     common = list(_spot(read, base_names, own_names, own=False))
-    longer = [b for b in common if any(b.covers(o.stretch) and b.stretch != o.stretch for o in own)]
-    longer = [b for b in longer if read.is_name(b.stretch)]
-    own = [o for o in own if not any(b.overlaps(o.stretch) for b in longer)]
-    common = [b for b in common if not any(o.overlaps(b.stretch) for o in own)]
+    at = _by_word(read, own)
+    longer = [b for b in common if read.is_name(b.stretch) and _holds(b, at)]
+    taken = _by_word(read, longer)
+    own = [o for o in own if not any(taken[slice(*o.stretch)])]
+    at = _by_word(read, own)
+    common = [b for b in common if not any(at[slice(*b.stretch)])]
     found = [
         *(match for o in own for match in _as_matches(read, o, _OWN, own=True)),
-        *_themself(read, personal, own),
-        *(match for b, worth in _about(read, own, common) for match in _as_matches(read, b, worth, own=False)),
+        *_themself(read, personal, at),
+        *(match for b, worth in _about(read, at, common) for match in _as_matches(read, b, worth, own=False)),
     ]
     # Sorting is stable.
     found.sort(key=lambda match: match.start)
@@ -205,14 +204,34 @@ def _closeness(read: Text, stretch: Stretch, name: str, own: bool) -> int | None
     return _NUMBER if words[-1].islower() else None
 
 
-def _about(read: Text, own: Sequence[_Spotted], common: Sequence[_Spotted]) -> Iterator[tuple[_Spotted, float]]:
+def _by_word(read: Text, spotted: Iterable[_Spotted]) -> list[_Spotted | None]:
+    """For each word what covers it."""
+    at: list[_Spotted | None] = [None] * len(read.words)
+    for each in spotted:
+        first, last = each.stretch
+        at[first:last] = [each] * (last - first)
+    return at
+
+
+def _holds(spotted: _Spotted, own: Sequence[_Spotted | None]) -> bool:
+    """Whether some of the user's names stand in a longer one, all of them whole."""
+    inside = [o for o in own[slice(*spotted.stretch)] if o is not None]
+    return bool(inside) and all(spotted.covers(o.stretch) and spotted.stretch != o.stretch for o in inside)
+
+
+def _about(read: Text, own: Sequence[_Spotted | None], common: Sequence[_Spotted]) -> Iterator[tuple[_Spotted, float]]:
     """The base graph's names that the text may be about, see the rules above, with what each is worth."""
-    runs = [run for run in read.names if not any(o.overlaps(run) for o in own)]
-    known = [[b.stretch for b in common if b.covers(run) or _is_full_name(read, b, run)] for run in runs]
-    if not all(known):
-        return
+    runs = [run for run in read.names if not any(own[slice(*run)])]
+    at = _by_word(read, common)
+    names = set()
+    for run in runs:
+        inside = [b for b in at[slice(*run)] if b is not None]
+        known = {b.stretch for b in inside if b.covers(run) or _is_full_name(read, b, run)}
+        if not known:
+            return
+        names |= known
     for b in common:
-        if not read.opens_only(runs) and any(b.stretch in stretches for stretches in known):
+        if b.stretch in names and not read.opens_only(runs):
             yield b, _CAPITALISED
         else:
             yield b, _FRAME if read.is_frame(b.stretch, inflected=b.closeness == _NUMBER) else 0
@@ -227,11 +246,11 @@ def _is_full_name(read: Text, spotted: _Spotted, run: Stretch) -> bool:
     )
 
 
-def _themself(read: Text, personal: Names, own: Sequence[_Spotted]) -> Iterable[Match]:
+def _themself(read: Text, personal: Names, own: Sequence[_Spotted | None]) -> Iterable[Match]:
     """The user themself, where the text speaks of them in the first person outside the user's other names."""
     for place, word in enumerate(read.folded):
         stretch = place, place + 1
-        if word in FIRST_PERSON and read.is_speaker(place) and not any(o.covers(stretch) for o in own):
+        if word in FIRST_PERSON and read.is_speaker(place) and own[place] is None:
             head = self_head(personal)
             if head is None:
                 return []

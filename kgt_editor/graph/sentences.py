@@ -7,7 +7,6 @@ import unicodedata
 from kgt_editor.graph import words
 from kgt_editor.graph.names import WORD, other_number
 
-
 _SENTENCE_ENDS = frozenset(".!?:;\u2026")
 _MARKS_INSIDE_NAMES = frozenset(".-'\u2019&/+")
 _ABBREVIATION = 3  # letters at most of a capitalised word whose full stop ends no sentence: "St.", "Mrs."
@@ -42,10 +41,14 @@ class Text:
         known = words.function_words()
         # Written in capitals it is an abbreviation: "US", "IT".
         self._function = [
-            not word.isalnum() or (folded in known and not (self.cased and len(word) > 1 and word.isupper()))
+            _is_mark(word) or (folded in known and not (self.cased and len(word) > 1 and word.isupper()))
             for word, folded in zip(self.words, self.folded, strict=True)
         ]
+        self._sentence = self._sentences()
         self.names = self._name_runs()
+        self._run_at: list[Stretch | None] = [None] * len(self.words)
+        for run in self.names:
+            self._run_at[slice(*run)] = [run] * (run[1] - run[0])
         if joined:
             self.names = [run for run in self.names if run[1] < len(self.words)]
         self.endings = [
@@ -88,15 +91,10 @@ class Text:
         name ("Rex is my dog").
         """
         end = self._spans[place][1]
-        if self.text[end : end + 1] == "." and self.text[end + 1 : end + 2].isalnum():
+        if self._run_at[place] or (self.text[end : end + 1] == "." and self.text[end + 1 : end + 2].isalnum()):
             return False
-        for first, last in self.names:
-            if first <= place < last:
-                return False
-            between = range(last, place)
-            if self._begins_sentence(first) and between and not any(map(self._begins_sentence, between)):
-                return False
-        return True
+        subject = self._run_at[self._sentence[place]]
+        return subject is None or subject[1] == place
 
     def opens_only(self, names: list[Stretch]) -> bool:
         """Whether the names are but one word that begins a sentence: it may be a name, or any word."""
@@ -133,15 +131,20 @@ class Text:
         )
 
     def _begins_sentence(self, place: int) -> bool:
-        place -= 1
-        while place >= 0 and not self.words[place].isalnum() and self.words[place] not in _SENTENCE_ENDS:
-            place -= 1
-        if place < 0:
-            return True
-        if self.words[place] not in _SENTENCE_ENDS:
-            return False
-        before = self.words[place - 1] if place else ""
-        return not (self.words[place] == "." and before[:1].isupper() and len(before) <= _ABBREVIATION)
+        return self._sentence[place] == place
+
+    def _sentences(self) -> list[int]:
+        """For each word the first word of its sentence; marks before that belong to the sentence before."""
+        begun: list[int] = []
+        fresh, first = True, 0
+        for place, word in enumerate(self.words):
+            if not _is_mark(word):
+                first, fresh = (place if fresh else first), False
+            elif word in _SENTENCE_ENDS:
+                before = self.words[place - 1] if place else ""
+                fresh = not (word == "." and before[:1].isupper() and len(before) <= _ABBREVIATION)
+            begun.append(first)
+        return begun
 
     def _name_runs(self) -> list[Stretch]:
         runs = []
@@ -165,7 +168,7 @@ class Text:
         behind = place
         while behind < len(self.words) and (
             self.folded[behind] in words.INSIDE_NAMES
-            if self.words[behind].isalnum()
+            if not _is_mark(self.words[behind])
             else self.words[behind] in _MARKS_INSIDE_NAMES and behind == place
         ):
             behind += 1
@@ -176,3 +179,7 @@ class Text:
         if self.words[behind] == "I" and place == first + 1 and self._begins_sentence(first):  # "Yesterday I"
             return None
         return behind + 1
+
+
+def _is_mark(word: str) -> bool:
+    return not (word[0].isalnum() or word[0] == "_")
