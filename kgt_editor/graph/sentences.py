@@ -78,11 +78,9 @@ class Text:
         return all(self._function[slice(*stretch)])
 
     def is_name(self, stretch: Stretch) -> bool:
-        """Whether every word of a stretch that can be is capitalised."""
+        """Whether a stretch begins with a capital and all its words but function words have one."""
         places = range(*stretch)
-        return any(self._capital[place] for place in places) and all(
-            self._capital[place] or self._function[place] for place in places
-        )
+        return self._capital[stretch[0]] and all(self._capital[place] or self._function[place] for place in places)
 
     def is_speaker(self, place: int) -> bool:
         """Whether a word of the first person speaks of the user.
@@ -176,8 +174,9 @@ class Text:
             return None
         if behind > place and self._begins_sentence(behind):
             return None
-        if self.words[behind] == "I" and place == first + 1 and self._begins_sentence(first):  # "Yesterday I"
-            return None
+        if self.words[behind] == "I" and place == first + 1 and self._begins_sentence(first):
+            # "Yesterday I went", but "Peter I Island"
+            return behind + 2 if behind + 1 < len(self.words) and self._capital[behind + 1] else None
         return behind + 1
 
 
