@@ -8,8 +8,9 @@ A base graph such as ConceptNet knows thousands of common words ("language", "na
 about something else. So its names count only where these rules leave them:
 
 1. Function words ("in", "what") on their own never lead to the base graph.
-2. Where the text has capitalised names, only a base name that covers one of them whole counts, and none does where one
-   of these names is unknown: a question about Michel Rocard is not about a "native speaker", nor about a "Michel".
+2. Where the text has capitalised names and one of them is unknown, no common word counts: a question about Michel
+   Rocard is not about a "native speaker", nor about a "michel". A base name that covers a capitalised one whole counts
+   where all are known, or where it is capitalised itself; it ranks above common words.
 3. A common word that the question asks for ("which language", "the capital of") and a verb ("you can find", "tell me")
    rank below the others; of equals the first one counts.
 
@@ -223,14 +224,15 @@ def _about(read: Text, own: Sequence[_Spotted | None], common: Sequence[_Spotted
     """The base graph's names that the text may be about, see the rules above, with what each is worth."""
     runs = [run for run in read.names if not any(own[slice(*run)])]
     at = _by_word(read, common)
-    names = set()
+    names, unknown = set(), False
     for run in runs:
         inside = [b for b in at[slice(*run)] if b is not None]
         known = {b.stretch for b in inside if b.covers(run) or _is_full_name(read, b, run)}
-        if not known:
-            return
+        unknown = unknown or not known
         names |= known
     for b in common:
+        if unknown and not (b.stretch in names and _is_spelled(read, b)):
+            continue
         if b.stretch in names and not read.opens_only(runs):
             yield b, _CAPITALISED
         else:
@@ -238,12 +240,18 @@ def _about(read: Text, own: Sequence[_Spotted | None], common: Sequence[_Spotted
 
 
 def _is_full_name(read: Text, spotted: _Spotted, run: Stretch) -> bool:
-    """Whether a name inside a longer capitalised one stands for it: "Ada Brun" does in "Doctor Ada Brun"."""
+    """Whether a name inside a longer capitalised one stands for it: "Ada Brun" in "Doctor Ada Brun" does.
+
+    One word does only behind a sentence's first word: "Velmora" in "Development of Velmora", not in "West Velmora".
+    """
     first, last = spotted.stretch
-    inside = run[0] <= first and last <= run[1]
-    return (
-        inside and last - first > 1 and spotted.closeness == _SPELLED and read.spelled(spotted.stretch) in spotted.heads
-    )
+    inside = run[0] <= first and last <= run[1] and _is_spelled(read, spotted)
+    return inside and (last - first > 1 or (last == run[1] and read.opens(run, first)))
+
+
+def _is_spelled(read: Text, spotted: _Spotted) -> bool:
+    """Whether one of the names is spelled as in the text, case included."""
+    return read.spelled(spotted.stretch) in spotted.heads.values()
 
 
 def _themself(read: Text, personal: Names, own: Sequence[_Spotted | None]) -> Iterable[Match]:

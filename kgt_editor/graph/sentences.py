@@ -94,6 +94,10 @@ class Text:
         subject = self._run_at[self._sentence[place]]
         return subject is None or subject[1] == place
 
+    def opens(self, run: Stretch, behind: int) -> bool:
+        """Whether the part of a capitalised name before ``behind`` is but one word that begins a sentence."""
+        return self._begins_sentence(run[0]) and not any(self._capital[run[0] + 1 : behind]) and behind > run[0]
+
     def opens_only(self, names: list[Stretch]) -> bool:
         """Whether the names are but one word that begins a sentence: it may be a name, or any word."""
         return len(names) == 1 and names[0][1] - names[0][0] == 1 and self._begins_sentence(names[0][0])

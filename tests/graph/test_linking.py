@@ -224,7 +224,19 @@ def test_a_longer_name_around_the_users_counts_where_it_is_capitalised() -> None
     assert link("Who is Paris Hilton?", HeadIndex(["Paris"]), base) == "Paris Hilton"
     assert link("Which paris hotel is best?", HeadIndex(["Paris"]), base) == "Paris"
     assert link("Which hotel in Paris is best?", HeadIndex(["Paris"]), base) == "Paris"
-    assert link("Where is Doctor Ada Brun from?", NONE, HeadIndex(["Ada Brun", "Ada"])) == "Ada Brun"
+    people = HeadIndex(["Ada Brun", "Ada", "Velmora", "Austria-Hungary", "velmora"])
+    assert link("Where is Doctor Ada Brun from?", NONE, people) == "Ada Brun"
+    assert link("Where is Doctor Ada from?", NONE, people) is None
+
+
+def test_a_base_graph_that_capitalises_names_knows_them_beside_unknown_ones() -> None:
+    base = HeadIndex(["Ada Brun", "Velmora", "Austria-Hungary", "John King, USA", "milan", "critic"])
+    assert link("Critics classify Ada Brun as", NONE, base) == "Ada Brun"
+    assert link("Development of Velmora was led by", NONE, base) == "Velmora"
+    assert link("Geographers place Austria-Hungary in", NONE, base) == "Austria-Hungary"
+    assert link("Viewers watched John King, USA on", NONE, base) == "John King, USA"
+    assert link("Reviewers of West Velmora say", NONE, base) is None
+    assert link("Critics of Rocard place Milan in", NONE, base) is None
 
 
 @pytest.mark.parametrize(
