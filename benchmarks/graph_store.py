@@ -32,7 +32,8 @@ from synthetic_conceptnet import HEADS, synthetic, term, word
 from kgt_editor.graph.build import build
 from kgt_editor.graph.conceptnet import conceptnet_rows, read_lines, tsv_rows
 from kgt_editor.graph.journal import Journal
-from kgt_editor.graph.linking import MAX_WORDS, HeadIndex, link, split_words
+from kgt_editor.graph.linking import link
+from kgt_editor.graph.names import MAX_WORDS, HeadIndex, split_words
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.stored import StoredGraph

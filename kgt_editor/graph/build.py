@@ -128,10 +128,9 @@ def _write_edges(
         heads += 1
         aliases = [tail for _, relation, tail, _ in edges if relation == alias]
         for name in (head, *aliases):
-            found = names_of(head, name)
-            if found is not None:
-                names.append(found[0])
-                openings += [found[1]] if found[1] else []
+            rows, begun = names_of(head, name)
+            names += rows
+            openings += begun
         for _, relation, _, _ in edges:
             counts[relation] = counts.get(relation, 0) + 1
         for rank in range(0, len(edges), BLOCK):

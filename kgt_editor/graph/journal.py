@@ -239,6 +239,16 @@ class Journal:
         )
         return (rows[0][:2], bool(rows[0][2])) if rows else None
 
+    def queries(self, user: int, head: str) -> dict[int, str]:
+        """The queries of the edits that touched triples of ``head``, by number."""
+        return dict(
+            self._rows(
+                "SELECT number, query FROM edits WHERE user = :user AND number IN"
+                " (SELECT number FROM changes INDEXED BY touched WHERE user = :user AND head = :head)",
+                {"user": user, "head": head},
+            )
+        )
+
     # Writing
 
     @contextmanager

@@ -9,8 +9,10 @@ from typing import Any
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.journal import Edit, Journal
-from kgt_editor.graph.linking import HeadIndex, Match, link, matches
+from kgt_editor.graph.linking import Match, head_for, link, matches
+from kgt_editor.graph.names import HeadIndex
 from kgt_editor.graph.overlay import Overlay
+from kgt_editor.graph.ranking import BASE_TRIPLES, Ranked, Rankings
 from kgt_editor.graph.store import Graph
 from kgt_editor.graph.triple import Triple
 
@@ -58,7 +60,24 @@ class PersonalGraph:
         return kept[: max(0, limit - len(own))] + list(own)[max(0, len(own) - limit) :]
 
     def candidates(self, head: str, query: str, limit: int) -> list[Triple]:
-        return self.triples_from(head, limit)
+        """At most ``limit`` of the triples that start at ``head``, those that fit ``query``.
+
+        Where there are no more, they come as from :meth:`triples_from`; else the user's own first, in the order of
+        :meth:`kgt_editor.graph.ranking.Ranking.best`. Of the base's only the heaviest ``BASE_TRIPLES`` are looked at.
+        """
+        few = self.triples_from(head, limit + 1)
+        if len(few) <= limit:
+            return few
+        return self._rankings.of(head, lambda: self._ranked(head)).best(query, limit)
+
+    def _ranked(self, head: str) -> Iterator[Ranked]:
+        own, hidden = self._overlay.present.get(head, {}), self._overlay.absent.get(head, {})
+        for rank, triple in enumerate(self.base.triples_from(head, BASE_TRIPLES + len(hidden))):
+            if triple not in own and triple not in hidden:
+                yield triple, False, (-rank, 0), ""
+        queries = self._journal.queries(self._id, head) if own and self._id is not None else {}
+        for triple, place in own.items():
+            yield triple, True, place, queries[place[0]]
 
     def heads(self) -> Iterator[str]:
         """Every entity that starts a triple."""
@@ -103,6 +122,10 @@ class PersonalGraph:
     def link(self, text: str, joined: bool = False) -> str | None:
         """The head ``text`` is most likely about; None where it mentions none."""
         return link(text, self.head_index, self.base.head_index(), joined)
+
+    def head_for(self, subject: str) -> str:
+        """The head under which facts about ``subject`` belong, see :func:`kgt_editor.graph.linking.head_for`."""
+        return head_for(subject, self.head_index, self.base.head_index())
 
     # Changing it
 
@@ -151,7 +174,9 @@ class PersonalGraph:
             self._journal.write(user, [edit])
         self._id, self._seen = user, edit.number
         for position, triple in enumerate((*edit.added, *edit.removed)):
-            self._overlay.settle(triple, (edit.number, position), position < len(edit.added))
+            place, adds = (edit.number, position), position < len(edit.added)
+            self._overlay.settle(triple, place, adds)
+            self._rankings.settle(triple, place, adds, query)
         return edit
 
     def undo(self, number: int | None = None) -> Edit:
@@ -176,6 +201,7 @@ class PersonalGraph:
         self._id, self._seen = user, entry.number
         for triple, state in left.items():
             self._overlay.settle(triple, *(state or ((0, 0), None)))
+            self._rankings.drop(triple.head)
         return edit
 
     def refresh(self) -> None:
@@ -191,6 +217,7 @@ class PersonalGraph:
 
     def _load(self) -> None:
         """Make the overlay from the journal."""
+        self._rankings = Rankings()
         self._seen = 0 if self._id is None else self._journal.last(self._id)
         self._overlay = Overlay(() if self._id is None else self._journal.in_force(self._id, self._seen))
 

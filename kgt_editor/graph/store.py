@@ -13,7 +13,7 @@ from typing import Protocol
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.database import is_database
-from kgt_editor.graph.linking import HeadIndex, Names
+from kgt_editor.graph.names import HeadIndex, Names
 from kgt_editor.graph.relations import ALIAS, verbalise
 from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kgt_editor.graph.database import BASE_GRAPH, check_file, plain_errors
-from kgt_editor.graph.linking import MAX_WORDS, Name, split_words
+from kgt_editor.graph.names import MAX_WORDS, Name, keys_of, split_words
 from kgt_editor.graph.triple import Triple, stored_triple
 
 #: Edges in one row.
@@ -34,11 +34,12 @@ CREATE TABLE edges (
     head TEXT NOT NULL, rank INTEGER NOT NULL, relations TEXT NOT NULL, tails TEXT NOT NULL, weights TEXT NOT NULL,
     PRIMARY KEY (head, rank)
 ) WITHOUT ROWID;
--- Names by their case-folded words. An empty name is the key itself, an empty head the name itself.
+-- Names by their case-folded words, and by their words without accents and hyphens where these differ (files made
+-- before that was so have the former alone). An empty name is the key itself, an empty head the name itself.
 CREATE TABLE names (
     key TEXT NOT NULL, name TEXT NOT NULL, head TEXT NOT NULL, PRIMARY KEY (key, name, head)
 ) WITHOUT ROWID;
--- The first two words of every name of three or more, and how many words the longest one has.
+-- The first two words of every key of three or more, and how many words the longest one has.
 CREATE TABLE openings (key TEXT PRIMARY KEY, words INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -152,7 +153,7 @@ class StoredGraph:
 
 
 class _StoredNames:
-    """The names of a stored graph, see :class:`kgt_editor.graph.linking.Names`."""
+    """The names of a stored graph, see :class:`kgt_editor.graph.names.Names`."""
 
     def __init__(self, graph: StoredGraph) -> None:
         self._graph = graph
@@ -162,20 +163,28 @@ class _StoredNames:
         spelled = " ".join(split_words(name))
         return (spelled, head) in self._look_up([spelled.casefold()]).get(spelled.casefold(), ())
 
-    def find(self, words: Sequence[str]) -> Mapping[tuple[int, int], Sequence[Name]]:
+    def find(
+        self, words: Sequence[str], endings: Sequence[Sequence[str]] = ()
+    ) -> Mapping[tuple[int, int], Sequence[Name]]:
         """The names in a text, by two or three statements whatever its length.
 
         One or two words are looked up as they stand. Longer stretches only where a known name opens with their first
         two words; else a text of 30 words would take 300 look-ups.
         """
-        pairs = {(first, 2): f"{words[first]} {words[first + 1]}" for first in range(len(words) - 1)}
-        wanted = {(first, 1): word for first, word in enumerate(words)} | pairs
+        pairs = {first: f"{words[first]} {words[first + 1]}" for first in range(len(words) - 1)}
         openings = dict(self._in("SELECT key, words FROM openings WHERE key IN", pairs.values()))
-        for (first, _), key in pairs.items():
-            for count in range(3, min(openings.get(key, 0), len(words) - first) + 1):
-                wanted[first, count] = " ".join(words[first : first + count])
-        known = self._look_up(wanted.values())
-        return {place: known[key] for place, key in wanted.items() if key in known}
+        places: list[tuple[int, int]] = []
+        for first in range(len(words)):
+            longest = max(2, openings.get(pairs.get(first, ""), 0))
+            places += ((first, count) for count in range(1, min(longest, len(words) - first) + 1))
+        wanted = {}
+        for first, count in places:
+            last = first + count - 1
+            opening = " ".join((*words[first:last], ""))
+            wanted[first, count] = [opening + word for word in (words[last], *(endings[last] if endings else ()))]
+        known = self._look_up(key for keys in wanted.values() for key in keys)
+        found = {place: [name for key in keys for name in known.get(key, ())] for place, keys in wanted.items()}
+        return {place: names for place, names in found.items() if names}
 
     def _look_up(self, keys: Iterable[str]) -> dict[str, list[Name]]:
         found: dict[str, list[Name]] = {}
@@ -194,12 +203,13 @@ class _StoredNames:
             yield from self._graph._select(f"{sql} ({marks})", [*chunk, *repeat(None, size - len(chunk))])
 
 
-def names_of(head: str, name: str) -> tuple[tuple[str, str, str], tuple[str, int] | None] | None:
-    """The rows of ``names`` and ``openings`` by which ``name`` leads to ``head``; None where it is never looked for."""
+def names_of(head: str, name: str) -> tuple[list[tuple[str, str, str]], list[tuple[str, int]]]:
+    """The rows of ``names`` and ``openings`` by which ``name`` leads to ``head``; none where it is never looked for."""
     words = split_words(name)
     if not 0 < len(words) <= MAX_WORDS:
-        return None
+        return [], []
     spelled = " ".join(words)
-    key = spelled.casefold()
-    row = (key, "" if spelled == key else spelled, "" if head == spelled else head)
-    return row, (" ".join(words[:2]).casefold(), len(words)) if len(words) > 2 else None
+    keys = keys_of(words)
+    rows = [(key, "" if spelled == key else spelled, "" if head == spelled else head) for key in keys]
+    split = [key.split(" ") for key in keys]
+    return rows, [(" ".join(parts[:2]), len(parts)) for parts in split if len(parts) > 2]

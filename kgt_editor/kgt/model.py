@@ -271,9 +271,9 @@ class KGEnhancedLM(PromptedLM):
 
 
 def _latest_first(facts: list[Fact]) -> list[Fact]:
-    """The most probable first; of equally probable ones the latest, as in :func:`objective.most_probable`."""
+    """The most probable first; of equally probable ones the user's latest, as in :func:`objective.most_probable`."""
     latest = list(reversed(facts))
-    return sorted(latest, key=lambda fact: -fact.probability)
+    return sorted(latest, key=lambda fact: (-fact.probability, -(fact.feedback.number if fact.feedback else 0)))
 
 
 def _without_tail(text: str, triples: Sequence[Triple]) -> str:
