@@ -41,7 +41,8 @@ def deal(name: str, records: Iterable[Record]) -> DataSet:
     warm-up, 10 % give facts that are never edited. So no subject has two roles, and a record keeps its role in
     every file that holds it. Neighbourhood and same-subject prompts that judge a reported record are taken out of the
     neighbourhood prompts of the training and validation records, and records about them are dropped there: an editor
-    must not train on what it is judged by. A run that asks for more records than are reported edits all of them (:meth:`DataSet.reaching`).
+    must not train on what it is judged by. A run that asks for more records than are reported edits all of them
+    (:meth:`DataSet.reaching`).
     """
     records = tuple(records)
     dealt: dict[str, list[Record]] = {role: [] for role in _ROLE_ENDS}

@@ -37,7 +37,7 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert "not comparable to the paper's" in out.replace("\n", " ")
 
     summary = read(folder, "summary.json")
-    assert summary["schema_version"] == 2
+    assert summary["schema_version"] == 3
     assert [row["editor"] for row in summary["rows"]] == ["none", "memory", "fake"]
     for row in summary["rows"]:
         assert set(row["metrics"]) == set(METRICS)
