@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from kgt_editor.errors import UsageError
+from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.evaluation.metrics import METRICS, CaseScores, PromptScore
 from kgt_editor.evaluation.results import (
     CaseResult,
@@ -55,6 +56,18 @@ def test_memory_of_a_device_is_the_largest_of_the_cells():
     assert row_of(*cells)["device_memory"] is None
     cells[0].device_memory, cells[2].device_memory = DeviceMemory(5, "nvml"), DeviceMemory(7, "nvml")
     assert row_of(*cells)["device_memory"] == {"used": 7, "source": "nvml"}
+
+
+def test_what_became_of_the_edits_is_counted_over_all_seeds_where_an_editor_says_so():
+    cells = [cell(seed, [True, True]) for seed in range(2)]
+    assert row_of(*cells)["edit_outcomes"] is None
+    for one, told in zip(cells, (("held", "restated"), ("held", "held")), strict=True):
+        one.cases = [replace(each, details={"outcome": name}) for each, name in zip(one.cases, told, strict=True)]
+    cells[1].cases.append(case(9, False, None, "refused"))
+    assert row_of(*cells)["edit_outcomes"] == {"held": 3, "kept but not followed": 0, "restated": 1}
+    cells[0].cases[0].details["outcome"] = "lost"
+    with pytest.raises(KgtError, match="'lost'"):
+        row_of(*cells)
 
 
 def test_a_cell_in_which_every_edit_failed_has_no_latency():
