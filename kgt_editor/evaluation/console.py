@@ -114,20 +114,29 @@ def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     names = [[row["editor"], *([f"{row['size']:,}"] if several else [])] for row in rows]
     ends = [[*_shares(row, shares), *_costs(row), *([_outcomes(row)] if outcomes else [])] for row in rows]
     lines = [headings, *([*name, *end] for name, end in zip(names, ends, strict=True))]
-    table = _table(title, lines)
+    caption = _silence(rows)
+    table = _table(title, lines, caption)
     # Measured on a console that is wider than any table, which says what the table wants rather than what it gets.
     if Console(width=10_000).measure(table).maximum <= width:
         return table
-    return _table(title, [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)])
+    return _table(title, [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)], caption)
 
 
-def _table(title: str, lines: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(title: str, lines: Sequence[Sequence[str]], caption: str | None) -> Table:
+    table = Table(title=title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for position, heading in enumerate(lines[0]):
         table.add_column(heading, justify="right" if position else "left", overflow="fold")
     for line in lines[1:]:
         table.add_row(*line)
     return table
+
+
+def _silence(rows: Sequence[dict[str, Any]]) -> str | None:
+    told = [row["silence"] for row in rows if row.get("silence")]
+    asked, silent = (sum(one[name] for one in told) for name in ("asked", "silent"))
+    if not silent:
+        return None
+    return f"Kept: to {silent / asked:.0%} of the prompts the unedited model says nothing; silence again is kept."
 
 
 def _shares(row: dict[str, Any], columns: Iterable[str]) -> list[str]:

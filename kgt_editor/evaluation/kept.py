@@ -44,6 +44,11 @@ class Answered:
         """Whether the answer is the same."""
         return self.before == self.now
 
+    @property
+    def silent(self) -> bool:
+        """Whether the model said nothing before any edit, as instructed models do to a bare question."""
+        return not self.before
+
     def as_dict(self) -> dict[str, str | None]:
         """Raw texts for a line of JSON."""
         return {"prompt": self.prompt, "before": self.before, "now": self.now}
@@ -55,6 +60,11 @@ class Untouched:
 
     same_subject: tuple[Answered, ...] = ()
     neighbourhood: tuple[Answered, ...] = ()
+
+    def silence(self) -> dict[str, int]:
+        """How many prompts were ``asked``, and to how many of them the model was ``silent`` before any edit."""
+        answers = (*self.same_subject, *self.neighbourhood)
+        return {"asked": len(answers), "silent": sum(one.silent for one in answers)}
 
 
 def groups(records: Sequence[Record], edited: Edited) -> Iterator[Group]:
@@ -105,7 +115,7 @@ class BaseAnswers:
 
     def of(self, group: Group) -> list[str | None]:
         """The answers to a group that was asked; None each where the model gives no text."""
-        return self._said.get(group) or [None] * len(group)
+        return self._said[group] if self._said else [None] * len(group)
 
     def _read(self, some: Sequence[Group]) -> list[list[str | None]] | None:
         if self.folder is None:
@@ -135,10 +145,9 @@ def untouched(model: Any, tok: Any, records: Sequence[Record], edited: Edited, b
     Args:
         model: after the edits.
         tok: its tokenizer.
-        records: the cases; where they are more than :data:`CASES_TOGETHER`, the first is at a multiple of it in the
-            records that ``before`` was asked about.
+        records: the cases.
         edited: the edits in force.
-        before: was asked for the :func:`groups` of the same records.
+        before: was asked for the :func:`groups` of just these records.
     """
     found: list[Untouched] = []
     for start in range(0, len(records), CASES_TOGETHER):

@@ -122,6 +122,7 @@ class CaseScores:
             "neighbourhood": [score.as_dict() for score in self.neighbourhood],
             "same_subject_answers": [answered.as_dict() for answered in self.untouched.same_subject],
             "neighbourhood_answers": [answered.as_dict() for answered in self.untouched.neighbourhood],
+            "silence": self.untouched.silence(),
             **({"superseded": True} if self.superseded else {}),
         }
 

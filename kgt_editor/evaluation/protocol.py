@@ -80,13 +80,20 @@ class CellPlan:
         edited = frozenset(record.query for record in self.records[:size])
         return [fact for fact in self.known_facts if fact.prompt not in edited]
 
+    def batches(self, size: int) -> list[tuple[int, Sequence[Record]]]:
+        """The cases that are evaluated together after ``size`` edits, each batch with the position of its first.
+
+        They are the same wherever an earlier process left off.
+        """
+        step = 1 if self.mode == "single" else CASES_A_BATCH
+        return [(start, self.records[start : min(start + step, size)]) for start in range(0, size, step)]
+
     def ask_before(self, model: Any, tok: Any, before: BaseAnswers, advance: Advance) -> None:
         """Ask the model, which nothing has been edited in, for the answers that the edits are to leave alone."""
-        alone = [[record] for record in self.records] if self.mode == "single" else None
         for size in self.stops:
             edited = self.edited(size)
-            together = alone or [list(self.records[:size])]
-            before.ask(model, tok, [group for some in together for group in groups(some, edited)], advance)
+            wanted = [group for _, some in self.batches(size) for group in groups(some, edited)]
+            before.ask(model, tok, wanted, advance)
 
 
 def run_cell(
@@ -156,11 +163,13 @@ def _sequential(
 def _evaluate(
     model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, advance: Advance, before: BaseAnswers
 ) -> None:
-    """All cases of the first ``size`` edits, in batches that are the same wherever an earlier process left off."""
+    """All cases of the first ``size`` edits that have not been evaluated yet."""
     memory = device_memory(device_of(model))
     score, edited = scorer(model, tok, plan.batch_size), plan.edited(size)
-    for start in range(log.evaluated(size), size, CASES_A_BATCH):
-        chunk = plan.records[start : min(start + CASES_A_BATCH, size)]
+    done = log.evaluated(size)
+    for start, chunk in plan.batches(size):
+        if start < done:  # by an earlier process, which kept whole batches only
+            continue
         found = _judged(evaluate(score, chunk, edited), untouched(model, tok, chunk, edited, before))
         said = _said(model, tok, chunk, found)
         edits = log.told(start, start + len(chunk))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -23,6 +24,8 @@ class CellNumbers:
         seconds: an edit's wall time for each of them; None where it failed.
         failures: why edits failed, in order.
         outcomes: what became of each edit, see :mod:`kgt_editor.evaluation.outcomes`; None where that is not said.
+        silence: how many prompts were ``asked`` that no edit is to change, and to how many of them the unedited model
+            was ``silent``.
         superseded: how many edits a later one takes back, see :class:`kgt_editor.evaluation.edited.Edited`.
         cell: the cell's line of ``cells.jsonl``.
     """
@@ -35,6 +38,7 @@ class CellNumbers:
     seconds: list[float | None] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     outcomes: list[str | None] = field(default_factory=list)
+    silence: Counter[str] = field(default_factory=Counter)
     superseded: int = 0
     cell: Mapping[str, Any] = field(default_factory=dict)
 
@@ -44,7 +48,8 @@ class CellNumbers:
         numbers = cls(cell.editor, cell.seed, cell.size)
         for case in cell.cases:
             metrics = case.scores.metrics(normalise) if case.scores else None
-            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome_of(case.details))
+            silence = case.scores.untouched.silence() if case.scores else {}
+            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome_of(case.details), silence)
         numbers.cell = {
             "recalled": cell.recalled,
             "peak_memory_bytes": cell.peak_memory_bytes,
@@ -59,6 +64,7 @@ class CellNumbers:
         seconds: float | None,
         failure: str | None,
         outcome: str | None = None,
+        silence: Mapping[str, int] | None = None,
     ) -> None:
         """Take in the next case."""
         self.case_ids.append(case_id)
@@ -66,6 +72,7 @@ class CellNumbers:
             values.append(metrics[name] if metrics else None)
         self.seconds.append(seconds)
         self.outcomes.append(outcome)
+        self.silence.update(silence or {})
         if failure is not None:
             self.failures.append(failure)
         self.superseded += metrics is not None and metrics["efficacy_score"] is None
@@ -88,7 +95,8 @@ def read_numbers(
         numbers = found.get((line["editor"], line["seed"], line["size"]))
         if numbers is not None:
             outcome = outcome_of(line["details"])
-            numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome)
+            silence = (line.get("raw") or {}).get("silence")
+            numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome, silence)
     by_row: dict[tuple[str, int], list[CellNumbers]] = {}
     for numbers in sorted(found.values(), key=lambda one: one.seed):
         by_row.setdefault((numbers.editor, numbers.size), []).append(numbers)
@@ -102,7 +110,8 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
     :func:`kgt_editor.evaluation.stats.share_interval`); a metric no record has a prompt for is null.
     ``edit_seconds`` leaves failed edits out, ``failed_edits`` counts them and ``first_failure`` says why;
     ``superseded_edits`` counts those that the efficacy and paraphrase metrics leave out. ``edit_outcomes`` counts what
-    became of the edits, over all seeds; null where the editor does not say.
+    became of the edits, over all seeds; null where the editor does not say. ``silence`` counts the prompts behind
+    ``same_subject_kept`` and ``neighbourhood_kept``, and those of them to which the unedited model says nothing.
     """
     metrics: dict[str, Any] = {}
     for name in CASE_METRICS:
@@ -125,6 +134,7 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
         "failed_edits": len(failures),
         "first_failure": failures[0] if failures else None,
         "superseded_edits": sum(cell.superseded for cell in cells),
+        "silence": {name: sum(cell.silence[name] for cell in cells) for name in ("asked", "silent")},
         "edit_outcomes": count(outcome for cell in cells for outcome in cell.outcomes),
         **costs,
     }

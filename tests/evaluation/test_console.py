@@ -58,9 +58,11 @@ def test_columns_that_few_runs_have_are_there_where_a_row_has_them(width):
     text = " ".join(printed(results_table([bare, row("kgt", 0.9) | {"edit_outcomes": told}], width), width).split())
     for part in ("150/38/12", "held/kept/", "subject", "kept %"):
         assert part in text, part
-    without = printed(results_table([bare], width), width)
-    assert "kept" not in without
-    assert "held" not in without
+    told = " ".join(printed(results_table([bare | {"silence": {"asked": 40, "silent": 29}}], width), width).split())
+    assert "to 72% of the prompts the unedited model says nothing" in told
+    without = printed(results_table([bare | {"silence": {"asked": 40, "silent": 0}}], width), width)
+    for part in ("kept", "held", "silence"):
+        assert part not in without
 
 
 def test_the_no_edit_row_has_no_latency_and_a_missing_metric_no_number():

@@ -130,5 +130,8 @@ def test_each_record_is_given_its_own_prompts_and_no_text_is_no_answer(plan):
     assert [tuple(one.prompt for one in each.neighbourhood) for each in found] == [
         edited.neighbourhood(record) for record in asked.records
     ]
+    silent = Answered("a", "", "word")
+    assert kept.Untouched((silent, found[0].same_subject[0]), (silent,)).silence() == {"asked": 3, "silent": 2}
+    assert not silent.kept
     assert untouched(object(), None, asked.records, edited, before)[0].same_subject == ()
     assert untouched(Clerk(), None, asked.records, edited, BaseAnswers())[0].same_subject == ()

@@ -80,11 +80,14 @@ def test_numbers_read_from_lines_are_those_of_the_cells():
     lines = [json.loads(json.dumps(case_row("fake", one.seed, 3, each, "mean"))) for one in cells for each in one.cases]
     told = [{"editor": "fake", "seed": one.seed, "size": 3, "recalled": one.recalled} for one in cells]
     told = [line | {"peak_memory_bytes": one.peak_memory_bytes} for line, one in zip(told, cells, strict=True)]
+    lines[0]["raw"]["silence"] = lines[1]["raw"]["silence"] = {"asked": 3, "silent": 2}
     found = read_numbers(told, [*lines, {**lines[0], "seed": 7}])  # of seed 7 there is no cell
     assert list(found) == [("fake", 3)]
     assert [one.seed for one in found["fake", 3]] == [0, 1]
     assert found["fake", 3][0].case_ids == [0, 1, 2]
-    assert summary_row(found["fake", 3]) == row_of(*reversed(cells))
+    row = summary_row(found["fake", 3])
+    assert row.pop("silence") == {"asked": 6, "silent": 4}
+    assert row == {name: value for name, value in row_of(*reversed(cells)).items() if name != "silence"}
 
 
 def test_numbers_that_are_not_finite_become_null_and_the_summary_holds():
