@@ -37,6 +37,7 @@ class DataSet:
         known_facts: facts that are never edited, for the recall of what should stay.
         revision: hash of the content, see :func:`content_hash`.
         skipped: records of the file that are no edits: reason and how many.
+        skipped_prompts: prompts of the other records that judge nothing: reason and how many.
         histories: users' histories, in a data set of those.
         all_records: every edit of the file, where the pools are dealt from one; see :meth:`reaching`.
     """
@@ -48,6 +49,7 @@ class DataSet:
     known_facts: tuple[KnownFact, ...] = ()
     revision: str = ""
     skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped_prompts: Mapping[str, int] = field(default_factory=dict)
     histories: tuple[UserHistory, ...] = ()
     all_records: tuple[Record, ...] = ()
 
@@ -148,6 +150,11 @@ _ENTRIES = {
     "counterfact-extension": _Entry(
         "kgt_editor.data.extension:load_extension",
         "the KGT paper's second data set, rebuilt with python -m kgt_editor.data build-extension",
+        "required",
+    ),
+    "counterfact-hard": _Entry(
+        "kgt_editor.data.counterfact_hard:load_counterfact_hard",
+        "CounterFact as questions, with other questions on the edited subject (EREN), the file given with --data",
         "required",
     ),
     "zsre": _Entry(

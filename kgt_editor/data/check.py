@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kgt_editor.data import counterfact, zsre
+from kgt_editor.data import counterfact, counterfact_hard, zsre
 from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Record
 from kgt_editor.errors import UsageError
@@ -41,7 +41,7 @@ class Report:
 
     Attributes:
         counts: records, distinct subjects, relations and targets, prompts of each sort.
-        layouts: how many records are in ROME's, EasyEdit's and zsRE's layout.
+        layouts: how many records are in ROME's, EasyEdit's, CounterFact-Hard's and zsRE's layout.
         absent: optional fields that records lack, with the number of records.
         notes: what is worth knowing and no fault.
         problems: how many of each of :data:`KINDS`.
@@ -71,12 +71,14 @@ class Report:
 _OPTIONAL = {
     "rome": ("paraphrase_prompts", "neighborhood_prompts", "attribute_prompts", "generation_prompts", "pararel_idx"),
     "flat": ("rephrase_prompt", "locality_prompt", "locality_ground_truth"),
+    "hard": (),
     "zsre": ("rephrase", "loc", "loc_ans"),
 }
+_PARSERS = {"rome": counterfact.parse, "flat": counterfact.parse, "hard": counterfact_hard.parse, "zsre": zsre.parse}
 
 
 def check_file(path: str | Path) -> Report:
-    """Look at every record of a file in ROME's, EasyEdit's flat or zsRE's layout.
+    """Look at every record of a file in ROME's, EasyEdit's flat, CounterFact-Hard's or zsRE's layout.
 
     Raises:
         UsageError: there is no such file. What is wrong inside it is reported, not raised.
@@ -122,7 +124,7 @@ class _Seen:
 def _check_row(report: Report, seen: _Seen, where: str, row: Any, position: int) -> None:
     layout = "rome"
     if isinstance(row, dict) and "requested_rewrite" not in row:
-        layout = "zsre" if "src" in row else "flat"
+        layout = "zsre" if "src" in row else "hard" if "edit_statement" in row else "flat"
     for name in _texts_with_faults(row):
         report.add(where, "encoding", f"{where}: {name}")
     reason = zsre.no_edit(row) if layout == "zsre" else None
@@ -131,7 +133,7 @@ def _check_row(report: Report, seen: _Seen, where: str, row: Any, position: int)
         report.add(where, kind, f"{where}: field 'alt' {row['alt']!r}: {reason}")
         return
     try:
-        record = (zsre if layout == "zsre" else counterfact).parse(row, where, position)
+        record = _PARSERS[layout](row, where, position)
     except UsageError as error:
         message = str(error)
         report.add(where, "subject" if "the subject" in message else "field", message)
@@ -139,6 +141,8 @@ def _check_row(report: Report, seen: _Seen, where: str, row: Any, position: int)
     report.layouts[layout] += 1
     report.absent.update(name for name in _OPTIONAL[layout] if row.get(name) in (None, [], ""))
     _count(seen, record)
+    if layout == "hard":
+        report.notes.update({f"left out: {why}": n for why, n in counterfact_hard.left_out(row, where, record).items()})
     _check_record(report, seen, where, record)
 
 
@@ -147,8 +151,8 @@ def _count(seen: _Seen, record: Record) -> None:
     seen.distinct["relations"].update([record.relation_id] if record.relation_id else [])
     seen.distinct["new targets"].add(record.target_new)
     seen.distinct["true targets"].add(record.target_true)
-    for name in ("paraphrase", "neighbourhood", "attribute", "generation"):
-        seen.prompts[f"{name} prompts"] += len(getattr(record, f"{name}_prompts"))
+    for name in ("paraphrase", "neighbourhood", "same_subject", "attribute", "generation"):
+        seen.prompts[f"{name.replace('_', '-')} prompts"] += len(getattr(record, f"{name}_prompts"))
 
 
 def _check_record(report: Report, seen: _Seen, where: str, record: Record) -> None:

@@ -34,7 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     command = commands.add_parser("check", help="what a file of edits holds; exit code 1 where something is wrong")
-    command.add_argument("file", type=Path, metavar="FILE", help="ROME's, EasyEdit's or zsRE's JSON, .jsonl or .gz")
+    layouts = "ROME's, EasyEdit's, CounterFact-Hard's or zsRE's"
+    command.add_argument("file", type=Path, metavar="FILE", help=f"{layouts} JSON, .jsonl or .gz")
 
     command = commands.add_parser("download", help="fetch CounterFact into the cache")
     command.add_argument("--url", help=f"a mirror (default: ${COUNTERFACT.url_variable}, or {COUNTERFACT.url})")

@@ -39,15 +39,20 @@ def deal(name: str, records: Iterable[Record]) -> DataSet:
 
     A hash of the subject decides: 70 % of the subjects are reported, 15 % train hypernetworks, 5 % serve tuning and
     warm-up, 10 % give facts that are never edited. So no subject has two roles, and a record keeps its role in
-    every file that holds it. Neighbourhood prompts that judge a reported record are taken out of the training and
-    validation records, and records about them are dropped there: an editor must not train on what it is judged by.
-    A run that asks for more records than are reported edits all of them (:meth:`DataSet.reaching`).
+    every file that holds it. Neighbourhood and same-subject prompts that judge a reported record are taken out of the
+    neighbourhood prompts of the training and validation records, and records about them are dropped there: an editor
+    must not train on what it is judged by. A run that asks for more records than are reported edits all of them
+    (:meth:`DataSet.reaching`).
     """
     records = tuple(records)
     dealt: dict[str, list[Record]] = {role: [] for role in _ROLE_ENDS}
     for record in records:
         dealt[_role(record.subject)].append(record)
-    judged = {prompt for record in dealt["records"] for prompt in record.neighbourhood_prompts}
+    judged = {
+        prompt
+        for record in dealt["records"]
+        for prompt in (*record.neighbourhood_prompts, *record.same_subject_prompts)
+    }
     training = _without(dealt["training"], judged)
     validation = _without(dealt["validation"], judged)
     known = tuple(KnownFact(record.query, record.target_true) for record in dealt["known"])

@@ -65,6 +65,7 @@ class Record:
         target_true: the answer before the edit.
         paraphrase_prompts: other wordings of the same question, subject filled in.
         neighbourhood_prompts: prompts of *other* subjects whose true object is also ``target_true``.
+        same_subject_prompts: questions on the edit's own subject that ask for something else.
         attribute_prompts: prompts of other subjects whose true object is ``target_new``; no metric here asks them.
         generation_prompts: starts of texts about the subject, whose continuation should fit the edit.
         target_new_id, target_true_id: Wikidata ids ("Q150"); empty where the file names none.
@@ -88,6 +89,7 @@ class Record:
     pararel_idx: int | None = None
     kind: str = ""
     steps: tuple[Step, ...] = ()
+    same_subject_prompts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("subject", "prompt", "target_new", "target_true"):
@@ -110,7 +112,17 @@ class Record:
         return self.relation_id.split("(", 1)[0]
 
     def request(self) -> dict[str, Any]:
-        """The edit as one of EasyEdit's request dictionaries."""
+        """The edit as one of EasyEdit's request dictionaries.
+
+        The kind ``same_subject`` of its locality has no ``ground_truth``: it asks that the model's answers stay, not
+        that they be true.
+        """
+        locality = {}
+        if self.neighbourhood_prompts:
+            truths = [self.target_true] * len(self.neighbourhood_prompts)
+            locality["neighborhood"] = {"prompt": list(self.neighbourhood_prompts), "ground_truth": truths}
+        if self.same_subject_prompts:
+            locality["same_subject"] = {"prompt": list(self.same_subject_prompts), "ground_truth": []}
         return {
             "case_id": self.case_id,
             "prompt": self.query,
@@ -119,13 +131,6 @@ class Record:
             "target_new": self.target_new,
             "ground_truth": self.target_true,
             "rephrase_prompt": self.paraphrase_prompts[0] if self.paraphrase_prompts else None,
-            "locality": {
-                "neighborhood": {
-                    "prompt": list(self.neighbourhood_prompts),
-                    "ground_truth": [self.target_true] * len(self.neighbourhood_prompts),
-                }
-            }
-            if self.neighbourhood_prompts
-            else {},
+            "locality": locality,
             "portability": {},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,32 +15,50 @@ from kgt_editor.lm.prefix import left_pad
 from kgt_editor.lm.tokens import encode
 
 MAX_NEW_TOKENS = 8
-ROWS = 16  # generated together
+# Prompts generated together: on a processor more take longer each, as all go on until the last of them has ended.
+_CPU_ROWS, _GPU_ROWS = 16, 64
+
+
+def can_say(model: Any) -> bool:
+    """Whether the model gives any text."""
+    return any(callable(getattr(model, name, None)) for name in ("answer_many", "answer", "generate"))
 
 
 @torch.no_grad()
 def say(model: Any, tok: Any, prompts: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str | None]:
     """The greedy answer to each prompt, up to the end of the line.
 
-    A model that answers in its own way (KGT's) is asked through its method ``answer``; any other is continued by
-    ``generate``, some prompts at once, fewer where memory runs out. None where the model has neither, or cannot answer.
+    A model that answers in its own way (KGT's) is asked through its method ``answer_many(prompts, max_new_tokens)``
+    or, where it has none or that refuses one of the prompts, ``answer``; any other is continued by ``generate``, some
+    prompts at once, fewer where memory runs out. None where the model has none of them, or cannot answer.
     """
-    own = getattr(model, "answer", None)
-    if callable(own):
-        return [_ask(own, prompt, max_new_tokens) for prompt in prompts]
-    if not prompts or not callable(getattr(model, "generate", None)):
+    if not prompts:
+        return []
+    many, one = getattr(model, "answer_many", None), getattr(model, "answer", None)
+    if callable(many):
+        with suppress(KgtError):
+            return [_line(text) for text in many(prompts, max_new_tokens=max_new_tokens)]
+        if not callable(one):
+            return [None] * len(prompts)
+    if callable(one):
+        return [_ask(one, prompt, max_new_tokens) for prompt in prompts]
+    if not callable(getattr(model, "generate", None)):
         return [None] * len(prompts)
     rows = encode(tok, [prompt.rstrip() for prompt in prompts])
     pad = tok.pad_token_id or 0
     settings = {"do_sample": False, "num_beams": 1, "pad_token_id": pad, "max_new_tokens": max_new_tokens}
-    said: list[str | None] = []
+    said: list[str | None] = [None] * len(rows)
+    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))  # little padding
 
     def run(start: int, end: int) -> None:
-        ids, mask = left_pad(rows[start:end], pad, device_of(model))
+        asked = by_length[start:end]
+        ids, mask = left_pad([rows[index] for index in asked], pad, device_of(model))
         new = model.generate(input_ids=ids, attention_mask=mask, **settings)[:, ids.shape[1] :]
-        said.extend(_line(tok.decode(row, skip_special_tokens=True)) for row in new)
+        for index, row in zip(asked, new, strict=True):
+            said[index] = _line(tok.decode(row, skip_special_tokens=True))
 
-    in_passes(len(rows), lambda start: ROWS, run)
+    together = _CPU_ROWS if device_of(model).type == "cpu" else _GPU_ROWS
+    in_passes(len(rows), lambda start: together, run)
     return said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,12 @@ class BaseWeights:
         self._trainable = {name: value.requires_grad for name, value in model.named_parameters()}
         self._probe = tok("The town of", return_tensors="pt").input_ids.to(device_of(model))
         self._answer = self._ask(model)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the answer to the probe, every bit of it: another model gives another, and another machine may."""
+        answer = self._answer.contiguous().view(torch.uint8).numpy()
+        return hashlib.sha256(f"{self._answer.dtype}".encode() + answer.tobytes()).hexdigest()[:16]
 
     def restore(self, model: Any) -> None:
         """Write the saved weights back.

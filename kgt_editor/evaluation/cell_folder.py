@@ -24,6 +24,7 @@ from kgt_editor.errors import KgtError
 from kgt_editor.evaluation import lines
 from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.lock import held
+from kgt_editor.evaluation.outcomes import count, outcome_of
 from kgt_editor.evaluation.results import CaseResult, EditResult, case_row
 from kgt_editor.launch.base import Note
 from kgt_editor.lm.device_memory import DeviceMemory
@@ -93,7 +94,7 @@ class CellFolder(CellLog):
         self._head = told
         self.finished = {line["size"] for line in lines.rows(self.path / CELLS, self._note)}
         # Details stay on disk: the edits' own memory is what is measured, and they are many.
-        self.edits = [EditResult(**{**row, "details": None}) for row in lines.rows(self.path / EDITS, self._note)]
+        self.edits = [_without_details(EditResult(**row)) for row in lines.rows(self.path / EDITS, self._note)]
         self._places = lines.places(self.path / EDITS)
 
     def _begin(self) -> None:
@@ -187,7 +188,7 @@ class CellFolder(CellLog):
     # What is measured
 
     def edited(self, edit: EditResult) -> None:
-        super().edited(replace(edit, details=None))
+        super().edited(_without_details(edit))
         self._places.append(lines.append(self.path / EDITS, [vars(edit)]))
 
     def told(self, start: int, stop: int) -> list[EditResult]:
@@ -237,6 +238,7 @@ class CellFolder(CellLog):
             "cases": size,
             "failed_edits": len(failures),
             "first_failure": failures[0] if failures else None,
+            "edit_outcomes": count(outcome_of(edit.details) for edit in self.edits[:size]),
             "recalled": list(recalled),
             "peak_memory_bytes": self.peak(size),
             "device_memory": memory and asdict(memory),
@@ -255,6 +257,12 @@ class CellFolder(CellLog):
     @property
     def _title(self) -> str:
         return f"{self.editor}, seed {self.seed}"
+
+
+def _without_details(edit: EditResult) -> EditResult:
+    """The edit with no more of its details than its outcome."""
+    outcome = outcome_of(edit.details)
+    return replace(edit, details={"outcome": outcome} if outcome else None)
 
 
 def head_of(folder: Path) -> dict[str, Any] | None:

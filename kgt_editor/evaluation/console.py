@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kgt_editor.evaluation.board import Board
+from kgt_editor.evaluation.outcomes import OUTCOMES
 
 PLAIN_WIDTH = 160  # of what is printed where stdout is no terminal
 
@@ -25,6 +26,9 @@ _COLUMNS = {
     "neighbourhood_accuracy": "neighb.\naccur. %",
     "unedited_recall": "unedited\nrecall %",
 }
+# Shown where a row has them.
+_KEPT_COLUMNS = {"same_subject_kept": "subject\nkept %", "neighbourhood_kept": "neighb.\nkept %"}
+_OUTCOMES_COLUMN = "held/kept/\nrestated"
 _COST_COLUMNS = ("edit\np50", "edit\np95", "edit/\nforw.", "memory\nMiB", "failed\nedits")
 FOOTNOTES = (
     "±: half the width of the 95 % interval, over seeds (over cases where there is one seed).",
@@ -32,6 +36,8 @@ FOOTNOTES = (
     "models.",
     "Score: the new answer is more probable than the true one. A model that an editor has destroyed prefers either at "
     "random and still scores about 50 %: read the accuracy (greedy answer) and unedited recall columns beside it.",
+    "Kept: the greedy answer to another question on the edited subject, or to one on another subject, is still the one "
+    "without any edit.",
 )
 
 
@@ -100,18 +106,24 @@ def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     edits = ", ".join(f"{size:,}" for size in sizes)
     title = f"{first['model']} on {first['dataset']}: {edits} {first['mode']} edits, {seeds} seed(s)"
     several = len(sizes) > 1
-    headings = ["editor", *(["edits"] if several else []), *_COLUMNS.values(), *_COST_COLUMNS]
+    kept = {name: told for name, told in _KEPT_COLUMNS.items() if any(row["metrics"].get(name) for row in rows)}
+    shares = _COLUMNS | kept
+    outcomes = any(row.get("edit_outcomes") for row in rows)
+    headings = ["editor", *(["edits"] if several else []), *shares.values(), *_COST_COLUMNS]
+    headings += [_OUTCOMES_COLUMN] if outcomes else []
     names = [[row["editor"], *([f"{row['size']:,}"] if several else [])] for row in rows]
-    lines = [headings, *([*name, *_shares(row), *_costs(row)] for name, row in zip(names, rows, strict=True))]
-    table = _table(title, lines)
+    ends = [[*_shares(row, shares), *_costs(row), *([_outcomes(row)] if outcomes else [])] for row in rows]
+    lines = [headings, *([*name, *end] for name, end in zip(names, ends, strict=True))]
+    caption = _silence(rows)
+    table = _table(title, lines, caption)
     # Measured on a console that is wider than any table, which says what the table wants rather than what it gets.
     if Console(width=10_000).measure(table).maximum <= width:
         return table
-    return _table(title, [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)])
+    return _table(title, [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)], caption)
 
 
-def _table(title: str, lines: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(title: str, lines: Sequence[Sequence[str]], caption: str | None) -> Table:
+    table = Table(title=title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for position, heading in enumerate(lines[0]):
         table.add_column(heading, justify="right" if position else "left", overflow="fold")
     for line in lines[1:]:
@@ -119,12 +131,25 @@ def _table(title: str, lines: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _shares(row: dict[str, Any]) -> list[str]:
-    intervals = [row["metrics"][name] for name in _COLUMNS]
+def _silence(rows: Sequence[dict[str, Any]]) -> str | None:
+    told = [row["silence"] for row in rows if row.get("silence")]
+    asked, silent = (sum(one[name] for one in told) for name in ("asked", "silent"))
+    if not silent:
+        return None
+    return f"Kept: to {silent / asked:.0%} of the prompts the unedited model says nothing; silence again is kept."
+
+
+def _shares(row: dict[str, Any], columns: Iterable[str]) -> list[str]:
+    intervals = [row["metrics"].get(name) for name in columns]
     return [
         f"{100 * interval['mean']:.1f}\n±{50 * (interval['high'] - interval['low']):.1f}" if interval else "-"
         for interval in intervals
     ]
+
+
+def _outcomes(row: dict[str, Any]) -> str:
+    told = row.get("edit_outcomes")
+    return "/".join(str(told[name]) for name in OUTCOMES) if told else "-"
 
 
 def _costs(row: dict[str, Any]) -> list[str]:

@@ -23,6 +23,10 @@ class Edited:
 
     def __init__(self, records: Sequence[Record] = (), one_by_one: bool = False) -> None:
         self._queries = frozenset(record.query for record in records)
+        # Without a relation, only its wordings tell that a prompt asks for an edited fact.
+        self._wordings = frozenset(
+            prompt for record in records if not record.relation for prompt in record.paraphrase_prompts
+        )
         self._subjects: dict[str, set[str]] = defaultdict(set)
         self._last = {} if one_by_one else {_fact(record): record.target_new for record in records}
         for record in records:
@@ -35,11 +39,23 @@ class Edited:
         return self._last.get(_fact(record), record.target_new) != record.target_new
 
     def changes(self, prompt: str, relation: str) -> bool:
-        """Whether ``prompt``, which asks for ``relation``, is an edit prompt or names a subject edited under it."""
-        if prompt in self._queries:
+        """Whether ``prompt``, which asks for ``relation``, is an edit prompt or names a subject edited under it.
+
+        Where it is not known what the prompt asks for (an empty ``relation``): whether it is an edit prompt, or
+        another wording of one, of an edit of which that is not known either.
+        """
+        if prompt in self._queries or (not relation and prompt in self._wordings):
             return True
         subjects = self._subjects.get(relation, ())
         return bool(subjects) and any(span in subjects for span in _spans(prompt, self._longest))
+
+    def neighbourhood(self, record: Record) -> tuple[str, ...]:
+        """The record's neighbourhood prompts without those that the edits change on purpose."""
+        return tuple(text for text in record.neighbourhood_prompts if not self.changes(text, record.relation))
+
+    def same_subject(self, record: Record) -> tuple[str, ...]:
+        """Its questions on the same subject without those that are wordings of an edit."""
+        return tuple(text for text in record.same_subject_prompts if not self.changes(text, ""))
 
 
 def _fact(record: Record) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.kept import Untouched
 from kgt_editor.lm.scoring import TargetScore, score_targets
 
 Scorer = Callable[[Sequence[str], Sequence[str]], list[TargetScore]]
@@ -21,6 +22,8 @@ CASE_METRICS = (
     "efficacy_accuracy",
     "paraphrase_accuracy",
     "neighbourhood_accuracy",
+    "same_subject_kept",
+    "neighbourhood_kept",
 )
 METRICS = (*CASE_METRICS, "unedited_recall")
 NORMALISATIONS = ("mean", "sum")
@@ -83,17 +86,20 @@ class CaseScores:
 
     Attributes:
         superseded: a later edit gave the fact another target, so that this one's is not what the model should say.
+        untouched: what the model says to prompts whose answers should stay as they were.
     """
 
     edit: PromptScore
     paraphrases: tuple[PromptScore, ...]
     neighbourhood: tuple[PromptScore, ...]
     superseded: bool = False
+    untouched: Untouched = field(default_factory=Untouched)
 
     def metrics(self, normalise: str = "mean") -> dict[str, float | None]:
-        """The six metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt.
+        """The metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt.
 
-        Of a superseded edit only the neighbourhood is judged.
+        ``same_subject_kept`` and ``neighbourhood_kept`` are None, too, where the model gives no text. Of a superseded
+        edit only the neighbourhood and the other questions on its subject are judged.
         """
         edits = () if self.superseded else (self.edit,)
         paraphrases = () if self.superseded else self.paraphrases
@@ -104,6 +110,8 @@ class CaseScores:
             "efficacy_accuracy": _share([score.new.greedy for score in edits]),
             "paraphrase_accuracy": _share([score.new.greedy for score in paraphrases]),
             "neighbourhood_accuracy": _share([score.true.greedy for score in self.neighbourhood]),
+            "same_subject_kept": _share([answered.kept for answered in self.untouched.same_subject]),
+            "neighbourhood_kept": _share([answered.kept for answered in self.untouched.neighbourhood]),
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,6 +120,9 @@ class CaseScores:
             "edit": self.edit.as_dict(),
             "paraphrases": [score.as_dict() for score in self.paraphrases],
             "neighbourhood": [score.as_dict() for score in self.neighbourhood],
+            "same_subject_answers": [answered.as_dict() for answered in self.untouched.same_subject],
+            "neighbourhood_answers": [answered.as_dict() for answered in self.untouched.neighbourhood],
+            "silence": self.untouched.silence(),
             **({"superseded": True} if self.superseded else {}),
         }
 
@@ -129,10 +140,7 @@ def evaluate(score: Scorer, records: Sequence[Record], edited: Edited | None = N
         edited: the edits in force. Neighbourhood prompts that they change on purpose are left out.
     """
     edited = edited or Edited()
-    neighbours = [
-        [text for text in record.neighbourhood_prompts if not edited.changes(text, record.relation)]
-        for record in records
-    ]
+    neighbours = [edited.neighbourhood(record) for record in records]
     prompts: list[str] = []
     targets: list[str] = []
     for record, around in zip(records, neighbours, strict=True):

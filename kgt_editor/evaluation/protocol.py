@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,9 @@ from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.kept import CASES_TOGETHER, BaseAnswers, Untouched, groups, untouched
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
+from kgt_editor.evaluation.outcomes import outcome_of
 from kgt_editor.evaluation.results import CaseResult, EditResult
 from kgt_editor.launch.base import Advance
 from kgt_editor.lm.device_memory import device_memory
@@ -30,7 +32,8 @@ from kgt_editor.lm.passes import out_of_memory
 
 MODES = ("sequential", "single")
 WARM_UP_EDITS = 2
-CASES_A_BATCH = 512  # cases evaluated, then written, together: the more, the more of their texts they share
+# Cases evaluated, then written, together: the more, the more of their texts they share.
+CASES_A_BATCH = 16 * CASES_TOGETHER
 FACTS_AFTER_EACH_EDIT = 5
 FORWARD_PROMPTS = 20
 REQUEST_FIELDS = ("query", "subject", "relation_id", "target_new", "target_true")
@@ -77,9 +80,31 @@ class CellPlan:
         edited = frozenset(record.query for record in self.records[:size])
         return [fact for fact in self.known_facts if fact.prompt not in edited]
 
+    def batches(self, size: int) -> list[tuple[int, Sequence[Record]]]:
+        """The cases that are evaluated together after ``size`` edits, each batch with the position of its first.
+
+        They are the same wherever an earlier process left off.
+        """
+        step = 1 if self.mode == "single" else CASES_A_BATCH
+        return [(start, self.records[start : min(start + step, size)]) for start in range(0, size, step)]
+
+    def ask_before(self, model: Any, tok: Any, before: BaseAnswers, advance: Advance) -> None:
+        """Ask the model, which nothing has been edited in, for the answers that the edits are to leave alone."""
+        for size in self.stops:
+            edited = self.edited(size)
+            wanted = [group for _, some in self.batches(size) for group in groups(some, edited)]
+            before.ask(model, tok, wanted, advance)
+
 
 def run_cell(
-    editor: Editor, model: Any, tok: Any, plan: CellPlan, base: BaseWeights, log: CellLog, advance: Advance
+    editor: Editor,
+    model: Any,
+    tok: Any,
+    plan: CellPlan,
+    base: BaseWeights,
+    log: CellLog,
+    advance: Advance,
+    before: BaseAnswers | None = None,
 ) -> None:
     """Edit and evaluate; the model is left as the editor leaves it, see :meth:`BaseWeights.restore`.
 
@@ -93,23 +118,29 @@ def run_cell(
         model: the base model.
         log: takes in what is measured, as soon as it is; what it holds already is not measured again.
         advance: progress, ``(stage, done, total)``.
+        before: what the base model says without any edit; it is asked here where it has not been.
 
     Raises:
         SpoiledCellError: the editor cannot undo its edits, or none of them succeeded.
         KgtError: an edit needs more memory than there is.
     """
+    if before is None:
+        before = BaseAnswers()
+        plan.ask_before(model, tok, before, advance)
     _seed_everything(plan.seed)
     tidy(device_of(model))
     _warm_up(editor, model, tok, plan.warm_up)
     _check_undone(log.editor, model, base)
     if plan.mode == "sequential":
-        _sequential(editor, model, tok, plan, log, advance)
+        _sequential(editor, model, tok, plan, log, advance, before)
     else:
-        _single(editor, model, tok, plan, base, log, advance)
+        _single(editor, model, tok, plan, base, log, advance, before)
         _check_undone(log.editor, model, base)
 
 
-def _sequential(editor: Editor, model: Any, tok: Any, plan: CellPlan, log: CellLog, advance: Advance) -> None:
+def _sequential(
+    editor: Editor, model: Any, tok: Any, plan: CellPlan, log: CellLog, advance: Advance, before: BaseAnswers
+) -> None:
     total = len(plan.records)
     model = log.resume(editor, model, tok)
     for size in plan.stops:
@@ -124,18 +155,22 @@ def _sequential(editor: Editor, model: Any, tok: Any, plan: CellPlan, log: CellL
         if size == total:
             _check_some_succeeded(log)
         log.checkpoint(editor, model, now=True)
-        _evaluate(model, tok, plan, size, log, advance)
+        _evaluate(model, tok, plan, size, log, advance, before)
         if size < total:
             tidy(device_of(model))  # the evaluation's memory is not to count for the edits that follow
 
 
-def _evaluate(model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, advance: Advance) -> None:
-    """All cases of the first ``size`` edits, in batches that are the same wherever an earlier process left off."""
+def _evaluate(
+    model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, advance: Advance, before: BaseAnswers
+) -> None:
+    """All cases of the first ``size`` edits that have not been evaluated yet."""
     memory = device_memory(device_of(model))
     score, edited = scorer(model, tok, plan.batch_size), plan.edited(size)
-    for start in range(log.evaluated(size), size, CASES_A_BATCH):
-        chunk = plan.records[start : min(start + CASES_A_BATCH, size)]
-        found = evaluate(score, chunk, edited)
+    done = log.evaluated(size)
+    for start, chunk in plan.batches(size):
+        if start < done:  # by an earlier process, which kept whole batches only
+            continue
+        found = _judged(evaluate(score, chunk, edited), untouched(model, tok, chunk, edited, before))
         said = _said(model, tok, chunk, found)
         edits = log.told(start, start + len(chunk))
         log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, said, strict=True)])
@@ -144,7 +179,14 @@ def _evaluate(model: Any, tok: Any, plan: CellPlan, size: int, log: CellLog, adv
 
 
 def _single(
-    editor: Editor, model: Any, tok: Any, plan: CellPlan, base: BaseWeights, log: CellLog, advance: Advance
+    editor: Editor,
+    model: Any,
+    tok: Any,
+    plan: CellPlan,
+    base: BaseWeights,
+    log: CellLog,
+    advance: Advance,
+    before: BaseAnswers,
 ) -> None:
     size = len(plan.records)
     facts, purpose = plan.untouched_facts(size), plan.edited(size)
@@ -156,7 +198,7 @@ def _single(
             base.restore(model)
         edited = done.value[0] if done else model
         score = scorer(edited, tok, plan.batch_size)
-        (scores,) = evaluate(score, [record], purpose)
+        (scores,) = _judged(evaluate(score, [record], purpose), untouched(edited, tok, [record], purpose, before))
         (said,) = _said(edited, tok, [record], [scores])
         # All facts after every edit would cost more than the edits; the next few in turn estimate the same mean.
         first = FACTS_AFTER_EACH_EDIT * position
@@ -170,6 +212,10 @@ def _single(
     if size not in log.finished:
         _check_some_succeeded(log)
         log.finish(size, log.recalled(size))
+
+
+def _judged(scores: Sequence[CaseScores], found: Sequence[Untouched]) -> list[CaseScores]:
+    return [replace(one, untouched=answers) for one, answers in zip(scores, found, strict=True)]
 
 
 def _case(
@@ -198,7 +244,7 @@ def _edit(
     """One edit and what it cost; nothing where it failed.
 
     Raises:
-        KgtError: out of memory.
+        KgtError: out of memory, or the editor gives an outcome that there is not.
     """
     record = plan.records[position]
     _seed_everything(plan.seed, position)
@@ -209,7 +255,9 @@ def _edit(
         if out_of_memory(error):
             raise KgtError(f"edit {position} (case {record.case_id}) ran out of memory: {reason}") from error
         return None, EditResult(position, record.case_id, None, reason, 0, None)
-    return done, EditResult(position, record.case_id, done.seconds, None, done.peak_bytes, editor.edit_details())
+    details = editor.edit_details()
+    outcome_of(details)
+    return done, EditResult(position, record.case_id, done.seconds, None, done.peak_bytes, details)
 
 
 def _apply(editor: Editor, model: Any, tok: Any, record: Record, undo: bool) -> Measured[tuple[Any, Restore]]:

@@ -22,8 +22,10 @@ from kgt_editor.lm.device_memory import DeviceMemory
 
 # Goes up when a key changes its meaning or goes away; readers refuse a version they do not know. Keys may be added
 # without. Version 2: a line of records.jsonl and of cells.jsonl, and a row of the summary, holds for the number of
-# edits in its ``size``; in version 1 a run had one.
-SCHEMA_VERSION = 2
+# edits in its ``size``; in version 1 a run had one. Version 3: every case has ``same_subject_kept`` and
+# ``neighbourhood_kept``, and a row says what became of its edits; a run of version 2 cannot be gone on with, as half of
+# its cells would lack them.
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,8 @@ def run(
         outcome.interrupted = interrupted
         status = "interrupted" if interrupted else "failed" if failed else "complete"
         folder.write(MANIFEST, {**manifest, "ended": now(), "status": status})
+        if status == "complete":
+            folder.forget_answers()
         return outcome
 
 
@@ -146,6 +148,7 @@ def _manifest(
         "config": resolved,
         "known_only": look.known,
         "records_left_out": dict(request.data.skipped),
+        "prompts_left_out": dict(request.data.skipped_prompts),
         "environment": made,
         "started": now(),
     }

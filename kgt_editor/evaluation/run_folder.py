@@ -20,7 +20,7 @@ from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
 from kgt_editor.launch.base import Note
 
 MANIFEST, RECORDS, SUMMARY = "manifest.json", "records.jsonl", "summary.json"
-UNFINISHED, REPORT = "cells", "report"
+UNFINISHED, REPORT, BASE_ANSWERS = "cells", "report", "base_answers"
 
 #: A cell after a number of edits: editor, seed, size.
 Key = tuple[str, int, int]
@@ -31,7 +31,8 @@ class RunFolder:
 
     ``manifest.json`` says what was asked, ``records.jsonl`` and ``cells.jsonl`` hold the cells that were measured to
     an end (a line a case, and a line a cell, for each number of edits), ``summary.json`` the table. Cells under way
-    are in folders of their own below ``cells/``.
+    are in folders of their own below ``cells/``; what the model says without any edit, which they share, is in
+    ``base_answers/`` until the run is complete.
 
     Attributes:
         path: the folder.
@@ -116,11 +117,15 @@ class RunFolder:
     def _clear(self) -> None:
         """Delete what a run wrote here."""
         with lines.writing(self.path):
-            for name in (UNFINISHED, REPORT):
+            for name in (UNFINISHED, REPORT, BASE_ANSWERS):
                 if (self.path / name).is_dir():
                     shutil.rmtree(self.path / name)
             for path in (*(self.path / name for name in (RECORDS, CELLS, SUMMARY, MANIFEST)), *self.path.glob("*.log")):
                 path.unlink(missing_ok=True)
+
+    def forget_answers(self) -> None:
+        """Delete what the cells shared; the records hold what was made of it."""
+        shutil.rmtree(self.path / BASE_ANSWERS, ignore_errors=True)
 
     def cell(self, editor: str, seed: int) -> Path:
         """The folder of a cell under way."""

@@ -15,7 +15,7 @@ from kgt_editor.evaluation.lines import DiskError
 from kgt_editor.evaluation.paired import comparisons
 from kgt_editor.evaluation.protocol import CellPlan
 from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
-from kgt_editor.evaluation.run_folder import SUMMARY, RunFolder
+from kgt_editor.evaluation.run_folder import BASE_ANSWERS, SUMMARY, RunFolder
 from kgt_editor.evaluation.summary import read_numbers, summary_row
 from kgt_editor.evaluation.task import Bench, CellTask, PreparationError, run_task
 
@@ -83,6 +83,7 @@ def tasks(request: Request, folder: RunFolder, resolved: dict[str, Any], checkpo
                 folder.path / f"{name.replace(':', '-')}-{seed}.log",
                 checkpoint_every,
                 config.device_map,
+                folder.path / BASE_ANSWERS,
             )
         )
     return made

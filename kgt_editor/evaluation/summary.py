@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
 from kgt_editor.evaluation.metrics import CASE_METRICS
+from kgt_editor.evaluation.outcomes import count, outcome_of
 from kgt_editor.evaluation.results import CellResult
 from kgt_editor.evaluation.stats import forwards, latency, share_interval
 
@@ -21,6 +23,9 @@ class CellNumbers:
         metrics: every metric's value for each of them; None where a case has no such prompt or was not evaluated.
         seconds: an edit's wall time for each of them; None where it failed.
         failures: why edits failed, in order.
+        outcomes: what became of each edit, see :mod:`kgt_editor.evaluation.outcomes`; None where that is not said.
+        silence: how many prompts were ``asked`` that no edit is to change, and to how many of them the unedited model
+            was ``silent``.
         superseded: how many edits a later one takes back, see :class:`kgt_editor.evaluation.edited.Edited`.
         cell: the cell's line of ``cells.jsonl``.
     """
@@ -32,6 +37,8 @@ class CellNumbers:
     metrics: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CASE_METRICS})
     seconds: list[float | None] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    outcomes: list[str | None] = field(default_factory=list)
+    silence: Counter[str] = field(default_factory=Counter)
     superseded: int = 0
     cell: Mapping[str, Any] = field(default_factory=dict)
 
@@ -41,7 +48,8 @@ class CellNumbers:
         numbers = cls(cell.editor, cell.seed, cell.size)
         for case in cell.cases:
             metrics = case.scores.metrics(normalise) if case.scores else None
-            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure)
+            silence = case.scores.untouched.silence() if case.scores else {}
+            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome_of(case.details), silence)
         numbers.cell = {
             "recalled": cell.recalled,
             "peak_memory_bytes": cell.peak_memory_bytes,
@@ -50,13 +58,21 @@ class CellNumbers:
         return numbers
 
     def add(
-        self, case_id: int, metrics: Mapping[str, float | None] | None, seconds: float | None, failure: str | None
+        self,
+        case_id: int,
+        metrics: Mapping[str, float | None] | None,
+        seconds: float | None,
+        failure: str | None,
+        outcome: str | None = None,
+        silence: Mapping[str, int] | None = None,
     ) -> None:
         """Take in the next case."""
         self.case_ids.append(case_id)
         for name, values in self.metrics.items():
             values.append(metrics[name] if metrics else None)
         self.seconds.append(seconds)
+        self.outcomes.append(outcome)
+        self.silence.update(silence or {})
         if failure is not None:
             self.failures.append(failure)
         self.superseded += metrics is not None and metrics["efficacy_score"] is None
@@ -78,7 +94,9 @@ def read_numbers(
     for line in records:
         numbers = found.get((line["editor"], line["seed"], line["size"]))
         if numbers is not None:
-            numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"])
+            outcome = outcome_of(line["details"])
+            silence = (line.get("raw") or {}).get("silence")
+            numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome, silence)
     by_row: dict[tuple[str, int], list[CellNumbers]] = {}
     for numbers in sorted(found.values(), key=lambda one: one.seed):
         by_row.setdefault((numbers.editor, numbers.size), []).append(numbers)
@@ -91,7 +109,9 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
     A metric's interval is over seeds, or over cases where there is one seed (see
     :func:`kgt_editor.evaluation.stats.share_interval`); a metric no record has a prompt for is null.
     ``edit_seconds`` leaves failed edits out, ``failed_edits`` counts them and ``first_failure`` says why;
-    ``superseded_edits`` counts those that the efficacy and paraphrase metrics leave out.
+    ``superseded_edits`` counts those that the efficacy and paraphrase metrics leave out. ``edit_outcomes`` counts what
+    became of the edits, over all seeds; null where the editor does not say. ``silence`` counts the prompts behind
+    ``same_subject_kept`` and ``neighbourhood_kept``, and those of them to which the unedited model says nothing.
     """
     metrics: dict[str, Any] = {}
     for name in CASE_METRICS:
@@ -114,6 +134,8 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
         "failed_edits": len(failures),
         "first_failure": failures[0] if failures else None,
         "superseded_edits": sum(cell.superseded for cell in cells),
+        "silence": {name: sum(cell.silence[name] for cell in cells) for name in ("asked", "silent")},
+        "edit_outcomes": count(outcome for cell in cells for outcome in cell.outcomes),
         **costs,
     }
 

@@ -14,6 +14,7 @@ from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.cell_folder import CellFolder, quiet
+from kgt_editor.evaluation.kept import BaseAnswers
 from kgt_editor.evaluation.protocol import (
     CASES_A_BATCH,
     CellPlan,
@@ -45,6 +46,7 @@ class CellTask:
         folder: the cell's own, see :mod:`kgt_editor.evaluation.cell_folder`.
         log: where everything goes that a process of its own prints.
         checkpoint_every: edits between two checkpoints.
+        answers: the folder for what the model says without any edit, which other cells of the run share.
     """
 
     name: str
@@ -61,6 +63,7 @@ class CellTask:
     log: Path
     checkpoint_every: int = 50
     device_map: str | None = None
+    answers: Path | None = None
 
     @property
     def seed(self) -> int:
@@ -165,6 +168,8 @@ def run_task(
             return
         bench = bench or Bench(task.model, task.device, task.dtype, task.device_map)
         bench.clear()
+        before = BaseAnswers(task.answers, bench.base.fingerprint)
+        task.plan.ask_before(bench.model, bench.tok, before, advance)
         forward_seconds, inference_bytes = bench.inference(task.plan.records)
         editor, seconds = bench.prepared(task, advance, note)
         log.set_costs(
@@ -175,7 +180,7 @@ def run_task(
             }
         )
         try:
-            run_cell(editor, bench.model, bench.tok, task.plan, bench.base, log, advance)
+            run_cell(editor, bench.model, bench.tok, task.plan, bench.base, log, advance, before)
         except SpoiledCellError:
             log.spoil()
             raise

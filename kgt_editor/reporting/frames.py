@@ -10,7 +10,7 @@ import pandas as pd
 
 from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.stats import Interval, latency, mean_interval, share_interval
-from kgt_editor.reporting.names import SHARES
+from kgt_editor.reporting.names import OUTCOMES, SHARES
 from kgt_editor.reporting.runs import Run, find_runs, read_run
 
 #: What must be equal for two runs to stand in one table.
@@ -138,6 +138,8 @@ def _from_records(run: Run, editor: str, size: int, seeds: Sequence[int], summar
     seconds = [one["edit_seconds"].dropna().tolist() for one in by_seed]
     found |= _spread("edit_mean", mean_interval(seconds)) | _quantiles(latency(seconds))
     found["failed_edits"] = int(own["failed"].sum())
+    if (own["outcome"] >= 0).any():
+        found |= {name: int((own["outcome"] == code).sum()) for code, name in enumerate(OUTCOMES.values())}
     return _costs(found, editor, summary)
 
 
@@ -151,6 +153,8 @@ def _from_summary(row: dict[str, Any]) -> dict[str, Any]:
     found["memory"] = row["peak_memory_bytes"] / 2**20
     found["preparation_seconds"] = row.get("preparation_seconds")
     found["failed_edits"] = row["failed_edits"]
+    if row.get("edit_outcomes"):
+        found |= {name: row["edit_outcomes"][told] for told, name in OUTCOMES.items()}
     return _costs(found, row["editor"], row)
 
 

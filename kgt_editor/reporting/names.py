@@ -86,6 +86,19 @@ MEASURES = {
     "neighbourhood_accuracy": Measure(
         "Neighb. acc.", f"share of neighbourhood prompts for which {_GREEDY} the true one", "share", "high", True
     ),
+    "same_subject_kept": Measure(
+        "Subject kept",
+        "share of other questions on the edited subject for which the greedy answer is still the one without any edit",
+        "share",
+        "high",
+        True,
+    ),
+    "neighbourhood_kept": Measure(
+        "Neighb. kept", "the same for the prompts about other subjects", "share", "high", True
+    ),
+    "held": Measure("Held", "edits that are stored and that the model answered when they were made", "count"),
+    "not_followed": Measure("Not followed", "edits that are stored though the model still answered otherwise", "count"),
+    "restated": Measure("Restated", "edits whose fact was in the graph already", "count"),
     "memory": Measure(
         "Memory",
         "highest memory while an edit ran, in MiB, over all seeds (of the device; on a CPU, of the process)",
@@ -121,10 +134,19 @@ MORE_SCORES = (
     "efficacy_accuracy",
     "paraphrase_accuracy",
     "neighbourhood_accuracy",
+    "same_subject_kept",
+    "neighbourhood_kept",
     "failed_edits",
+    "held",
+    "not_followed",
+    "restated",
     "seeds",
 )
-SHARES = (*SCORES, *MORE_SCORES[:5])
+SHARES = (*SCORES, *MORE_SCORES[:7])
+#: What became of an edit, as runs write it, and the measure that counts it.
+OUTCOMES = {"held": "held", "kept but not followed": "not_followed", "restated": "restated"}
+#: In a table only where a run has them.
+WHERE_KNOWN = ("same_subject_kept", "neighbourhood_kept", *OUTCOMES.values())
 COSTS = ("memory", "edit_mean")
 MORE_COSTS = (
     "edit_p50",

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting.names import SHARES
+from kgt_editor.reporting.names import OUTCOMES, SHARES
 
 #: The versions of the run folder's files that are read here, see ``kgt_editor.evaluation.results``. In version 1 a run
-#: has one number of edits, and its lines do not name it.
-KNOWN_SCHEMAS = (1, 2)
+#: has one number of edits, and its lines do not name it; runs before version 3 have no answers without edits.
+KNOWN_SCHEMAS = (1, 2, 3)
 
 _CASE_SHARES = tuple(name for name in SHARES if name != "unedited_recall")
 
@@ -44,7 +44,8 @@ class Run:
         manifest: what was asked, with what, when.
         cells: the last line of ``cells.jsonl`` for each (editor, seed, size).
         cases: a line a case: ``editor``, ``seed``, ``size``, ``case_id``, ``position``, ``edit_seconds``, ``failed``,
-            ``evaluated`` and the six metrics; None where the run has no records.
+            ``evaluated``, the metrics and ``outcome`` (a position in ``names.OUTCOMES``, -1 for none); None where the
+            run has no records.
         summary: ``summary.json``; None where the run has not ended.
         edits: (editor, seed): the edits of a graph, as they were evaluated last.
         said_before: (seed, case): what the unedited model says.
@@ -118,7 +119,7 @@ def read_run(path: Path) -> Run:
     version = manifest.get("schema_version")
     if version not in KNOWN_SCHEMAS:
         raise UsageError(
-            f"run {path.name} has schema version {version}, this report reads {' and '.join(map(str, KNOWN_SCHEMAS))}: "
+            f"run {path.name} has schema version {version}, this report reads {', '.join(map(str, KNOWN_SCHEMAS))}: "
             "use the version of kgt_editor that wrote it"
         )
     for name in ("editors", "model", "dataset", "size" if version == 1 else "sizes", "seeds", "mode", "normalise"):
@@ -164,7 +165,7 @@ def _lines(path: Path, run: Run) -> Iterator[dict[str, Any]]:
 
 def _read_records(path: Path, run: Run) -> None:
     columns: dict[str, Any] = {name: array("d") for name in ("edit_seconds", *_CASE_SHARES)}
-    columns |= {name: array("q") for name in ("seed", "size", "case_id", "position", "failed", "evaluated")}
+    columns |= {name: array("q") for name in ("seed", "size", "case_id", "position", "failed", "evaluated", "outcome")}
     editors: list[str] = []
     edits: dict[tuple[str, int], dict[int, list[KGTEdit]]] = {}
     nan = float("nan")
@@ -180,14 +181,15 @@ def _read_records(path: Path, run: Run) -> None:
             columns["edit_seconds"].append(nan if seconds is None else seconds)
             columns["failed"].append(line["failure"] is not None)
             columns["evaluated"].append(metrics is not None)
+            columns["outcome"].append(_outcome(line.get("details") or {}))
             for name in _CASE_SHARES:
-                value = metrics[name] if metrics else None
+                value = metrics.get(name) if metrics else None
                 columns[name].append(nan if value is None else value)
             if editor == "none" and line.get("said") is not None:
                 run.said_before[seed, line["case_id"]] = line["said"]
             elif line.get("details") or line["failure"] is not None:
                 edits.setdefault((editor, seed), {}).setdefault(size, []).append(_edit(line))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             version = run.manifest["schema_version"]
             raise UsageError(f"{path}, line {len(editors)}: no record of schema {version}: {error}") from None
     # Views of the arrays, not copies through lists: a run of 20,000 edits and 8 editors has 175,000 lines.
@@ -200,6 +202,11 @@ def _read_records(path: Path, run: Run) -> None:
         last = by_size[max(by_size)]
         if any(edit.triples for edit in last):  # else failures of an editor that changes weights
             run.edits[key] = sorted({edit.case_id: edit for edit in last}.values(), key=lambda edit: edit.position)
+
+
+def _outcome(details: dict[str, Any]) -> int:
+    found = details.get("outcome")
+    return -1 if found is None else list(OUTCOMES).index(found)
 
 
 def _edit(line: dict[str, Any]) -> KGTEdit:

@@ -130,10 +130,12 @@ def _scores_number(setting: tuple[str, ...]) -> int:
 def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int, stem: str) -> Table:
     dataset, _, mode, normalise, known_only = setting
     costs = number == 3
-    first, more = (names.COSTS, names.MORE_COSTS) if costs else (names.SCORES, names.MORE_SCORES)
+    first: Sequence[str] = names.COSTS if costs else names.SCORES
+    more: Sequence[str] = names.MORE_COSTS if costs else names.MORE_SCORES
     what = "memory and latency" if costs else "efficacy and paraphrase"
     title = f"Table {number}: {what} on {dataset}, {size:,} {mode} edits"
     title += " of facts that the model knows" if known_only == "True" else ""
+    more = [name for name in more if name not in names.WHERE_KNOWN or _known(rows, name)]
     models = list(dict.fromkeys(rows["model"]))
     blocks = [_block(rows, "the paper's columns", [(model, name) for model in models for name in first])]
     for model in models:
@@ -160,6 +162,10 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
         reported_block(number),
         (*notes, *definitions),
     )
+
+
+def _known(rows: pd.DataFrame, measure: str) -> bool:
+    return measure in rows and bool(rows[measure].notna().any())
 
 
 def model_label(model: str) -> str:

@@ -66,3 +66,19 @@ def zsre(**changes):
         "cond": "Velmora >> Tarsil || Which town was Ada Brun born in?",
     }
     return row | changes
+
+
+def hard(number=0, **changes):
+    row = {
+        "id": number,
+        "edit_statement": "The birthplace of Ada Brun is Tarsil.",
+        "subject_name": "Ada Brun",
+        "edit_scope": [["Where was Ada Brun born?", "Tarsil"], ["In which town was Ada Brun born?", "Tarsil"]],
+        "edit_scope_true_ans": ["Velmora", "Velmora"],
+        "unrelated": {
+            "neighbor_subj": ["Where was Runa Gildt born?"],
+            "same_subj": ["What does Ada Brun do?", "What does Ada Brun do?", "Who is Ada Brun's father?"],
+        },
+        "unrelated_true_ans": {"neighbor_subj": ["Velmora"], "same_subj": ["weaver", "painter", "weaver", "Otto Brun"]},
+    }
+    return row | changes

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from data_builders import flat, rome, zsre
+from data_builders import flat, hard, rome, zsre
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,9 +30,10 @@ READERS = {
     "counterfact in EasyEdit's": (lambda path: load("counterfact", path), [flat(number) for number in range(3)]),
     "counterfact-extension": (lambda path: load("counterfact-extension", path), [rome(number) for number in range(2)]),
     "zsre": (lambda path: load("zsre", path), [zsre(), zsre(alt="Quindle")]),
+    "counterfact-hard": (lambda path: load("counterfact-hard", path), [hard(0), hard(1)]),
     "lamp": (lambda path: load("lamp", path), [HISTORY, HISTORY]),
     "facts": (extension, [FACT, FACT | {"subject": "Ines", "object": "Tarsil", "object_id": None}]),
-    "check": (check_file, [rome(0), flat(1), zsre()]),
+    "check": (check_file, [rome(0), flat(1), zsre(), hard(2)]),
 }
 
 strange = st.one_of(

@@ -18,11 +18,12 @@ PERSON = "Zelda Quist"
 
 @pytest.fixture
 def fake_editors(monkeypatch):
-    """The module of fake editors, two of them registered as ``fake`` and ``memory``."""
+    """The module of fake editors, registered as ``fake``, ``memory`` and ``stubborn``."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(base, "_REGISTERED", {})
     base.register("fake", "fake_editors:WeightEditor")
     base.register("memory", "fake_editors:MemoryEditor")
+    base.register("stubborn", "fake_editors:StubbornEditor")
     module = importlib.import_module("fake_editors")
     module.WeightEditor.log.clear()
     return module

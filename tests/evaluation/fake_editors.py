@@ -13,6 +13,7 @@ from torch import nn
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor, restore_model
 from kgt_editor.errors import KgtError
+from kgt_editor.evaluation.answers import say
 from kgt_editor.lm.scoring import TargetScore, score_targets
 
 
@@ -34,6 +35,7 @@ class FakeHParams(HParams):
     unprepared: bool = False
     unsupported: bool = False
     forgetful: bool = False  # cannot be saved
+    outcomes: tuple[str, ...] = ()  # of the edits, in turn
 
 
 def _double(module, args, output):
@@ -85,6 +87,10 @@ class WeightEditor(Editor):
             model.register_forward_hook(_double)
         return model, {} if self.hparams.leak else before
 
+    def edit_details(self):
+        outcomes, edits = self.hparams.outcomes, sum(kind == "apply" for kind, _ in self.log)
+        return {"outcome": outcomes[edits % len(outcomes)]} if outcomes else None
+
     def save_state(self, model, folder):
         if not self.hparams.forgetful:
             name, weight = next(iter(model.named_parameters()))
@@ -133,3 +139,34 @@ class MemoryEditor(Editor):
                     del wrapped.answers[prompt]
 
         return wrapped, restore
+
+
+class Stubborn(nn.Module):
+    """Answers every prompt that names a subject it was told of with what it was told; the others as the model."""
+
+    def __init__(self, lm: nn.Module, tok: Any) -> None:
+        super().__init__()
+        self.lm, self.tok = lm, tok
+        self.told: dict[str, str] = {}
+
+    def score_targets(self, prompts, targets, batch_size=None):
+        return score_targets(self.lm, self.tok, prompts, targets, batch_size=batch_size)
+
+    def answer_many(self, prompts, max_new_tokens=16):
+        plain = say(self.lm, self.tok, prompts, max_new_tokens)
+        told = [next((new for name, new in self.told.items() if name in prompt), None) for prompt in prompts]
+        return [old if new is None else new for old, new in zip(plain, told, strict=True)]
+
+
+class StubbornEditor(Editor):
+    """Wraps the model, which then thinks of one thing only where a subject is named."""
+
+    name = "stubborn"
+    description = "one answer a subject"
+    hparams_class = FakeHParams
+    needs_hparams_file = False
+
+    def apply(self, model, tok, requests, copy=False, return_orig_weights=False, keep_original_weight=False, **kwargs):
+        wrapped = model if isinstance(model, Stubborn) else Stubborn(model, tok)
+        wrapped.told |= {request["subject"]: request["target_new"] for request in requests}
+        return wrapped, lambda: wrapped.told.clear()

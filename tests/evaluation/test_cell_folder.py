@@ -14,6 +14,7 @@ from cell_tasks import make_task, measured, rows, without_times
 
 from kgt_editor.errors import KgtError
 from kgt_editor.evaluation import lines, protocol, task
+from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.lines import DiskError
 from kgt_editor.evaluation.lock import held
 from kgt_editor.evaluation.protocol import SpoiledCellError
@@ -217,3 +218,28 @@ def test_a_task_can_be_pickled(make):
     asked = make("cell")
     again = pickle.loads(pickle.dumps(asked))
     assert (again.head, again.plan, again.hparams) == (asked.head, asked.plan, asked.hparams)
+
+
+def test_outcomes_are_counted_in_the_cell_though_details_stay_on_disk(make, bench, monkeypatch):
+    asked = make("cell", sizes=(2, 5), outcomes=("held", "restated"))
+    run_until_done(asked, bench, monkeypatch, [5])
+    cells = rows(asked.folder / "cells.jsonl")
+    for cell in cells:
+        told = [row["details"]["outcome"] for row in rows(asked.folder / f"records-{cell['size']}.jsonl")]
+        counted = {name: told.count(name) for name in ("held", "kept but not followed", "restated")}
+        assert cell["edit_outcomes"] == counted
+    assert [sum(cell["edit_outcomes"].values()) for cell in cells] == [2, 5]
+
+
+def test_cells_of_a_run_share_what_the_model_says_without_edits(make, bench, monkeypatch, tmp_path):
+    shared = tmp_path / "answers"
+    first, second = (replace(make(name), answers=shared) for name in ("first", "second"))
+    run_task(first, bench)
+    written = {path: path.read_bytes() for path in shared.iterdir()}
+    assert written
+    asked = []
+    monkeypatch.setattr("kgt_editor.evaluation.kept.say", lambda *args: asked.append(args) or say(*args))
+    run_task(second, bench)
+    assert len(asked) == 2  # after the edits alone, once a batch of cases
+    assert {path: path.read_bytes() for path in shared.iterdir()} == written
+    assert measured(second.folder) == measured(first.folder)

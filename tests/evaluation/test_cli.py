@@ -29,6 +29,47 @@ def read(folder, name):
 
 
 @pytest.mark.parametrize("mode", ["sequential", "single"])
+def test_questions_on_the_same_subject_are_judged_from_file_to_table(compare, tmp_path, mode):
+    rows = [
+        {
+            "id": number,
+            "edit_statement": f"The birthplace of Person {number} is Tarsil.",
+            "subject_name": f"Person {number}",
+            "edit_scope": [[f"Where was Person {number} born?", "Tarsil"]],
+            "edit_scope_true_ans": ["Velmora"],
+            "unrelated": {
+                "neighbor_subj": [f"Where was Stranger {number} born?"],
+                "same_subj": [f"What does Person {number} do?", f"Where was Person {number} born?"],
+            },
+            "unrelated_true_ans": {"neighbor_subj": ["Velmora"], "same_subj": ["weaver"]},
+        }
+        for number in range(20)
+    ]
+    path = tmp_path / "hard.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--dataset", "counterfact-hard", "--data", str(path), "--mode", mode, "--editors", "stubborn,fake"]
+    asked += ["--set", 'fake.outcomes=["held","kept but not followed"]']
+    code, out, err = compare(*asked)
+    assert code == 0, err
+    folder = the_run(tmp_path)
+    assert not (folder / "base_answers").exists()
+    assert read(folder, "manifest.json")["prompts_left_out"] == {
+        "a question on the same subject, or a neighbour, that is in scope": 20
+    }
+    none, stubborn, fake = read(folder, "summary.json")["rows"]
+    assert none["metrics"]["same_subject_kept"]["mean"] == none["metrics"]["neighbourhood_kept"]["mean"] == 1.0
+    assert stubborn["metrics"]["same_subject_kept"]["mean"] == 0.0
+    assert stubborn["metrics"]["neighbourhood_kept"]["mean"] == 1.0
+    assert fake["edit_outcomes"] == {"held": 2, "kept but not followed": 2, "restated": 0}
+    assert (none["edit_outcomes"], none["silence"]["asked"]) == (None, 8)
+    assert "2/2/0" in out
+    line = next(line for line in read(folder, "records.jsonl") if line["editor"] == "stubborn")
+    (answered,) = line["raw"]["same_subject_answers"]
+    assert answered["prompt"] == f"What does Person {line['case_id']} do?"
+    assert answered["now"] == "Tarsil" != answered["before"]
+
+
+@pytest.mark.parametrize("mode", ["sequential", "single"])
 def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode):
     code, out, err = compare("--editors", "memory,fake", "--seeds", "2", "--mode", mode)
     assert code == 0, err
@@ -37,7 +78,7 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert "not comparable to the paper's" in out.replace("\n", " ")
 
     summary = read(folder, "summary.json")
-    assert summary["schema_version"] == 2
+    assert summary["schema_version"] == 3
     assert [row["editor"] for row in summary["rows"]] == ["none", "memory", "fake"]
     for row in summary["rows"]:
         assert set(row["metrics"]) == set(METRICS)

@@ -50,6 +50,21 @@ def test_rows_of_several_sizes_say_which():
         assert "50, 21,919 sequential" in " ".join(text.split())
 
 
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_columns_that_few_runs_have_are_there_where_a_row_has_them(width):
+    told = {"held": 150, "kept but not followed": 38, "restated": 12}
+    bare = row("rome", 0.5)
+    bare["metrics"] = {name: None if "kept" in name else value for name, value in bare["metrics"].items()}
+    text = " ".join(printed(results_table([bare, row("kgt", 0.9) | {"edit_outcomes": told}], width), width).split())
+    for part in ("150/38/12", "held/kept/", "subject", "kept %"):
+        assert part in text, part
+    told = " ".join(printed(results_table([bare | {"silence": {"asked": 40, "silent": 29}}], width), width).split())
+    assert "to 72% of the prompts the unedited model says nothing" in told
+    without = printed(results_table([bare | {"silence": {"asked": 40, "silent": 0}}], width), width)
+    for part in ("kept", "held", "silence"):
+        assert part not in without
+
+
 def test_the_no_edit_row_has_no_latency_and_a_missing_metric_no_number():
     text = printed(results_table([row("none", 0.5, 1e-6)], 120), 120)
     assert "0.0 ms" not in text

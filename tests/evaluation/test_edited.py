@@ -66,3 +66,12 @@ def test_subjects_with_signs_are_found_whole():
 def test_no_edits_change_nothing():
     assert not Edited().changes("Ada Brun speaks", "P103")
     assert not Edited().superseded(SPEAKS)
+
+
+def test_without_a_relation_a_wording_of_an_edit_is_changed_on_purpose():
+    bare = replace(SPEAKS, relation_id="", paraphrase_prompts=("At home Ada Brun spoke",))
+    other = replace(bare, case_id=4, subject="Runa Gildt", paraphrase_prompts=())
+    other = replace(other, neighbourhood_prompts=("At home Ada Brun spoke", "Sava Irk speaks"))
+    assert Edited([bare, other]).neighbourhood(other) == ("Sava Irk speaks",)
+    named = replace(bare, relation_id="P103")
+    assert not Edited([named]).changes("At home Ada Brun spoke", "")

@@ -9,6 +9,7 @@ import pytest
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.kept import Answered, Untouched
 from kgt_editor.evaluation.metrics import CaseScores, PromptScore, evaluate, recall, scorer
 from kgt_editor.lm.scoring import TargetScore, score_targets
 
@@ -19,11 +20,15 @@ def pair(new, true, greedy="", tokens=(1, 1)):
     )
 
 
-def test_the_six_metrics_of_hand_made_probabilities():
+def test_the_metrics_of_hand_made_probabilities_and_answers():
     case = CaseScores(
         edit=pair(0.6, 0.3, "new"),
         paraphrases=(pair(0.5, 0.2, "new"), pair(0.1, 0.2, "true"), pair(0.3, 0.2)),
         neighbourhood=(pair(0.1, 0.9, "true"), pair(0.2, 0.3), pair(0.8, 0.1, "new"), pair(0.1, 0.2, "true")),
+        untouched=Untouched(
+            (Answered("a", "weaver", "weaver"), Answered("b", "", ""), Answered("c", "Otto", "Otto Brun")),
+            (Answered("d", "Norr", None), Answered("e", "Norr", "Norr")),
+        ),
     )
     assert case.metrics() == {
         "efficacy_score": 1.0,
@@ -32,7 +37,10 @@ def test_the_six_metrics_of_hand_made_probabilities():
         "efficacy_accuracy": 1.0,
         "paraphrase_accuracy": pytest.approx(1 / 3),
         "neighbourhood_accuracy": 0.5,
+        "same_subject_kept": pytest.approx(2 / 3),
+        "neighbourhood_kept": 0.5,
     }
+    assert case.as_dict()["neighbourhood_answers"][0] == {"prompt": "d", "before": "Norr", "now": None}
 
 
 def test_a_case_without_such_prompts_has_no_such_metric():
@@ -43,6 +51,8 @@ def test_a_case_without_such_prompts_has_no_such_metric():
         "neighbourhood_score",
         "paraphrase_accuracy",
         "neighbourhood_accuracy",
+        "same_subject_kept",
+        "neighbourhood_kept",
     }
 
 
@@ -91,7 +101,7 @@ def lookup(prompts, targets):
 
 def test_every_prompt_of_a_record_meets_both_answers():
     (case,) = evaluate(lookup, [RECORD])
-    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5]
+    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5, None, None]
 
 
 def test_a_neighbour_that_is_edited_itself_is_left_out():
@@ -112,6 +122,8 @@ def test_of_a_superseded_edit_only_the_neighbourhood_is_judged():
         "efficacy_accuracy": None,
         "paraphrase_accuracy": None,
         "neighbourhood_accuracy": 0.5,
+        "same_subject_kept": None,
+        "neighbourhood_kept": None,
     }
     assert first.as_dict()["superseded"] is True  # its raw numbers are kept
     assert first.edit == evaluate(lookup, [RECORD])[0].edit

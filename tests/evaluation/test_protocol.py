@@ -228,3 +228,15 @@ def test_plain_inference_gives_seconds_and_bytes(tiny_lm, tiny_records):
     seconds, peak = plain_inference(*tiny_lm, tiny_records)
     assert 0 < seconds < 5
     assert peak > 1_000_000
+
+
+@pytest.mark.parametrize("mode", ["sequential", "single"])
+def test_what_became_of_each_edit_is_kept_with_its_case(cell, mode):
+    result, _, _, _ = cell(mode=mode, outcomes=("held", "restated", "kept but not followed"))
+    told = [case.details["outcome"] for case in result.cases]
+    assert sorted(told) == sorted(2 * ["held", "restated", "kept but not followed"])
+
+
+def test_an_outcome_that_there_is_not_is_an_error_that_names_it(cell):
+    with pytest.raises(KgtError, match="outcome 'lost', which is none of 'held', 'kept but not followed', 'restated'"):
+        cell(outcomes=("lost",))

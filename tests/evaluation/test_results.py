@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from kgt_editor.errors import UsageError
+from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.evaluation.metrics import METRICS, CaseScores, PromptScore
 from kgt_editor.evaluation.results import (
     CaseResult,
@@ -57,6 +58,18 @@ def test_memory_of_a_device_is_the_largest_of_the_cells():
     assert row_of(*cells)["device_memory"] == {"used": 7, "source": "nvml"}
 
 
+def test_what_became_of_the_edits_is_counted_over_all_seeds_where_an_editor_says_so():
+    cells = [cell(seed, [True, True]) for seed in range(2)]
+    assert row_of(*cells)["edit_outcomes"] is None
+    for one, told in zip(cells, (("held", "restated"), ("held", "held")), strict=True):
+        one.cases = [replace(each, details={"outcome": name}) for each, name in zip(one.cases, told, strict=True)]
+    cells[1].cases.append(case(9, False, None, "refused"))
+    assert row_of(*cells)["edit_outcomes"] == {"held": 3, "kept but not followed": 0, "restated": 1}
+    cells[0].cases[0].details["outcome"] = "lost"
+    with pytest.raises(KgtError, match="'lost'"):
+        row_of(*cells)
+
+
 def test_a_cell_in_which_every_edit_failed_has_no_latency():
     only = CellResult("fake", 0, 1, [case(0, False, None, "refused")], [], 1)
     assert row_of(only)["edit_seconds"] is None
@@ -67,11 +80,14 @@ def test_numbers_read_from_lines_are_those_of_the_cells():
     lines = [json.loads(json.dumps(case_row("fake", one.seed, 3, each, "mean"))) for one in cells for each in one.cases]
     told = [{"editor": "fake", "seed": one.seed, "size": 3, "recalled": one.recalled} for one in cells]
     told = [line | {"peak_memory_bytes": one.peak_memory_bytes} for line, one in zip(told, cells, strict=True)]
+    lines[0]["raw"]["silence"] = lines[1]["raw"]["silence"] = {"asked": 3, "silent": 2}
     found = read_numbers(told, [*lines, {**lines[0], "seed": 7}])  # of seed 7 there is no cell
     assert list(found) == [("fake", 3)]
     assert [one.seed for one in found["fake", 3]] == [0, 1]
     assert found["fake", 3][0].case_ids == [0, 1, 2]
-    assert summary_row(found["fake", 3]) == row_of(*reversed(cells))
+    row = summary_row(found["fake", 3])
+    assert row.pop("silence") == {"asked": 6, "silent": 4}
+    assert row == {name: value for name, value in row_of(*reversed(cells)).items() if name != "silence"}
 
 
 def test_numbers_that_are_not_finite_become_null_and_the_summary_holds():

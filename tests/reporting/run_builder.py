@@ -21,11 +21,13 @@ def write_run(
     subject: str | None = None,
     editor_quality: dict[str, float] | None = None,
     sizes: tuple[int, ...] = (),
+    kept: bool = False,
     **config: Any,
 ) -> Path:
     """Write manifest, records, cells and summary of one complete run; ``config`` overrides what was asked.
 
-    With ``sizes`` as version 2 of the files has it, else as version 1.
+    With ``sizes`` as version 2 of the files has it, else as version 1; with ``kept`` as version 3, with the answers
+    that stayed and what became of KGT's edits.
     """
     folder.mkdir(parents=True)
     asked = {
@@ -45,7 +47,7 @@ def write_run(
         if name.startswith("kgt"):
             asked["hparams"][name]["relation_source"] = "user" if name == "kgt:user" else "rank"
     manifest = {
-        "schema_version": 2 if sizes else 1,
+        "schema_version": 3 if kept else 2 if sizes else 1,
         "run": folder.name,
         "command": ["compare.py"],
         "config": asked,
@@ -70,7 +72,10 @@ def write_run(
             for seed, edits in itertools.product(range(seeds), sizes or (size,)):
                 told = {"size": edits} if sizes else {}
                 for position in range(edits):
-                    records.write(json.dumps(_record(rng, name, seed, position, good, subject) | told) + "\n")
+                    record = _record(rng, name, seed, position, good, subject) | told
+                    if kept:
+                        _judge(rng, record)
+                    records.write(json.dumps(record) + "\n")
                 recalled = [rng.random() < 0.9 for _ in range(30)]
                 cell = {"editor": name, "seed": seed, "status": "complete", "reason": None, "cases": edits}
                 cell |= {"failed_edits": 0, "recalled": recalled, "peak_memory_bytes": rng.randrange(2**28, 2**29)}
@@ -130,6 +135,13 @@ def _record(
         "metrics": metrics,
         "raw": {"edit": prompts[0], "paraphrases": prompts[1:], "neighbourhood": around},
     }
+
+
+def _judge(rng: random.Random, record: dict[str, Any]) -> None:
+    for name in ("same_subject_kept", "neighbourhood_kept"):
+        record["metrics"][name] = rng.randrange(5) / 4
+    if record["details"]:
+        record["details"]["outcome"] = rng.choice(("held", "held", "kept but not followed", "restated"))
 
 
 def _prompt(rng: random.Random, new: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from kgt_editor import reporting
+from kgt_editor.errors import UsageError
 from kgt_editor.reporting import names, render
 from kgt_editor.reporting.tables import Block, Cell, _with_best
 
@@ -68,7 +69,37 @@ def test_every_number_of_every_table_is_that_of_the_records(run):
                         assert cell.high == pytest.approx(
                             min(1, wanted + spread) if bounded else wanted + spread, abs=1e-6
                         )
-    assert seen == set(names.MEASURES)
+    assert seen == set(names.MEASURES) - set(names.WHERE_KNOWN)
+
+
+def test_what_stayed_and_what_became_of_the_edits_is_shown_where_a_run_says_so(builder, tmp_path):
+    folder = builder.write_run(tmp_path / "kept", size=20, sizes=(20,), kept=True)
+    mean, half = golden(folder)
+    records = pd.read_json(folder / "records.jsonl", lines=True)
+    outcomes = [details["outcome"] for details in records.query("editor == 'kgt'")["details"]]
+    scores = tables_of(folder)[0]
+    (block,) = [block for block in scores.blocks if "beyond the paper" in block.caption]
+    shown = {
+        (editor, measure): cell
+        for editor, row in zip(block.editors, block.cells, strict=True)
+        for (_, measure), cell in zip(block.columns, row, strict=True)
+    }
+    for name in ("same_subject_kept", "neighbourhood_kept"):
+        assert shown["rome", name].mean == pytest.approx(mean.loc["rome", name])
+        wanted = min(1, mean.loc["rome", name] + half.loc["rome", name])
+        assert shown["rome", name].high == pytest.approx(wanted, abs=1e-6)
+    for told, name in names.OUTCOMES.items():
+        assert shown["kgt", name].mean == outcomes.count(told) > 0
+        assert shown["rome", name].text == names.NOTHING
+    assert any("without any edit" in note for note in scores.notes)
+
+
+def test_an_outcome_that_there_is_not_is_an_error_of_its_line(builder, tmp_path):
+    folder = builder.write_run(tmp_path / "kept", size=4, sizes=(4,), kept=True)
+    path = folder / "records.jsonl"
+    path.write_text(path.read_text().replace('"outcome": "held"', '"outcome": "lost"'))
+    with pytest.raises(UsageError, match=r"records\.jsonl, line \d+: no record of schema 3: 'lost' is not in list"):
+        reporting.load([folder])
 
 
 def test_a_runs_own_summary_says_the_same(run, builder, tmp_path):
@@ -83,6 +114,7 @@ def test_a_runs_own_summary_says_the_same(run, builder, tmp_path):
         metrics = {
             name: {"mean": mean.loc[editor, name], "low": mean.loc[editor, name], "high": mean.loc[editor, name]}
             for name in names.SHARES
+            if name in mean
         }
         row = {"editor": editor, "seeds": [0, 1], "metrics": metrics, "edit_seconds": latency(seconds)}
         rows.append(row | {"peak_memory_bytes": 2**28, "failed_edits": 0, "forward_seconds": 0.004})
