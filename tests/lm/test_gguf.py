@@ -100,18 +100,20 @@ def test_a_full_disk_leaves_nothing(file: Path, cache: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", fill)
-    with pytest.raises(KgtError, match=r"cannot keep the converted model in .*: No space left on device; set KGT_EDITOR"):
+    with pytest.raises(
+        KgtError, match=r"cannot keep the converted model in .*: No space left on device; set KGT_EDITOR"
+    ):
         gguf.converted(file)
     assert [path for path in cache.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_room_is_asked_for_before_anything_is_written(
-    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_room_is_asked_for_before_anything_is_written(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(gguf.shutil, "disk_usage", lambda folder: usage(10_000_000))
     monkeypatch.setattr(gguf, "_convert", lambda *arguments: pytest.fail("converted"))
-    with pytest.raises(UsageError, match=r"takes 34 MB once converted, and there are 10 MB free in .*make room") as caught:
+    with pytest.raises(
+        UsageError, match=r"takes 34 MB once converted, and there are 10 MB free in .*make room"
+    ) as caught:
         gguf.converted(file)
     assert "\n" not in str(caught.value)
 
