@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
+from kgt_editor.editors.settings import Origin, find_file, find_hparams
+from kgt_editor.editors.settings import file_stems as file_stems
+from kgt_editor.editors.settings import resolve_hparams as resolve_hparams
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.lm.shapes import PREFIX as SHAPE
 
 Restore = Mapping[str, Tensor] | Callable[[], None]
 Progress = Callable[[str, int, int], None]
@@ -43,13 +45,6 @@ _REGISTERED: dict[str, str] = {}
 _BY_COLON = {"easyedit": "kgt_editor.editors.easyedit:EasyEditEditor"}
 BY_COLON_LISTED = {"easyedit:<NAME>": "a method of EasyEdit's (WISE, GRACE, LoRA, ...); needs a clone in EASYEDIT_HOME"}
 
-# A file of hparams/<EDITOR>/ that serves a family of models: (marks found in a model's name, file name).
-_FAMILIES = (
-    (("llama-2", "llama2"), "llama-7b"),
-    (("llama-3-8b", "llama3-8b", "llama-3.1-8b"), "llama3-8b"),
-    (("gpt2-small",), "gpt2"),
-)
-
 
 class Editor(ABC):
     """Changes what a language model answers.
@@ -58,8 +53,9 @@ class Editor(ABC):
         name: registered name, lower case; its upper case is the hyperparameter folder and EasyEdit's ``alg_name``.
         description: one line for ``--list``.
         hparams_class: type of ``hparams``.
-        needs_hparams_file: whether a model without a YAML is an error (False: the class's defaults are used).
+        needs_hparams_file: whether hyperparameters are looked for in a YAML (False: the class's defaults are used).
         own_process: whether a cell has to run in a process of its own, because edits leave something behind.
+        origin: where :meth:`create` found the hyperparameters; None where it did not look for any.
     """
 
     name: ClassVar[str]
@@ -67,6 +63,7 @@ class Editor(ABC):
     hparams_class: ClassVar[type[HParams]]
     needs_hparams_file: ClassVar[bool] = True
     own_process: ClassVar[bool] = False
+    origin: Origin | None = None
 
     def __init__(self, hparams: HParams) -> None:
         if not isinstance(hparams, self.hparams_class):
@@ -81,13 +78,21 @@ class Editor(ABC):
         cls, name: str, model_name: str, hparams_dir: str | Path, overrides: Mapping[str, str] | None = None
     ) -> Editor:
         """This editor with its hyperparameters for a model, see :func:`create_editor`."""
+        origin = None
         if cls.needs_hparams_file:
-            hparams = cls.hparams_class.from_hparams(resolve_hparams(name, model_name, hparams_dir))
+            hparams, origin = find_hparams(cls.hparams_class, name, model_name, hparams_dir)
         elif ":" in name:
             raise UsageError(f"editor '{cls.name}' has no presets; write '{cls.name}' instead of '{name}'")
         else:
             hparams = cls.hparams_class(alg_name=cls.name.upper(), model_name=model_name)
-        return cls(hparams.override(dict(overrides)) if overrides else hparams)
+        editor = cls(hparams.override(dict(overrides)) if overrides else hparams)
+        editor.origin = origin
+        return editor
+
+    @classmethod
+    def has_file(cls, name: str, model_name: str, hparams_dir: str | Path) -> bool:
+        """Whether a folder holds this editor's hyperparameters for a model."""
+        return find_file(name, model_name, hparams_dir) is not None
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
         """Whether this editor can work on ``model``; if not, the reason in one line."""
@@ -228,39 +233,23 @@ def available() -> dict[str, type[Editor]]:
     return {name: get_editor_class(name) for name in names()}
 
 
-def file_stems(model_name: str) -> list[str]:
-    """What a YAML for a model may be called, its own name first, without the suffix."""
-    own = (Path(model_name).name or model_name).removeprefix(SHAPE)
-    stems = [own, own.lower()]
-    stems += [stem for marks, stem in _FAMILIES if any(mark in model_name.lower() for mark in marks)]
-    return list(dict.fromkeys(stems))
+def create_editor(
+    name: str,
+    model_name: str,
+    hparams_dir: str | Path,
+    overrides: Mapping[str, str] | None = None,
+    shipped: str | Path | None = None,
+) -> Editor:
+    """An editor (``rome``, ``kgt:paper``) with its hyperparameters for a model, ``overrides`` set on top.
 
-
-def resolve_hparams(name: str, model_name: str, hparams_dir: str | Path) -> Path:
-    """The YAML that holds an editor's hyperparameters for a model.
-
-    The one rule: ``<hparams_dir>/<EDITOR>/<model>[.<preset>].yaml``, where ``<EDITOR>`` is the name in capitals,
-    ``<preset>`` what follows a colon in it (``kgt:paper``), and ``<model>`` the last part of the model's name or path
-    (``openai-community/gpt2-xl`` -> ``gpt2-xl``) or, where there is no such file, its family's: ``llama-7b`` for a
-    name with Llama-2 in it, ``llama3-8b`` for Llama-3-8B.
+    They are those of a YAML in ``hparams_dir``, without one those of a YAML in ``shipped``, and without that either
+    those that :mod:`kgt_editor.editors.defaults` derives from the model's architecture.
 
     Raises:
-        UsageError: there is no such file; names the file and how to make one.
+        UsageError: an unknown editor, preset or override; a broken YAML; a model that the editor cannot edit.
     """
-    base, _, preset = name.partition(":")
-    folder = Path(hparams_dir) / base.upper()
-    suffix = f".{preset}.yaml" if preset else ".yaml"
-    candidates = [folder / f"{stem}{suffix}" for stem in file_stems(model_name)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    others = sorted(path.name for path in folder.glob("*.yaml"))
-    remedy = f"copy one of {', '.join(others)} there and change it" if others else f"there is no YAML in {folder}"
-    raise UsageError(f"editor '{name}' has no hyperparameters for model '{model_name}': no {candidates[0]}; {remedy}")
-
-
-def create_editor(
-    name: str, model_name: str, hparams_dir: str | Path, overrides: Mapping[str, str] | None = None
-) -> Editor:
-    """An editor (``rome``, ``kgt:paper``) with its hyperparameters for a model, ``overrides`` set on top."""
-    return get_editor_class(name).create(name, model_name, hparams_dir, overrides)
+    cls, asked = get_editor_class(name), Path(hparams_dir)
+    folder = asked
+    if shipped is not None and not cls.has_file(name, model_name, asked) and cls.has_file(name, model_name, shipped):
+        folder = Path(shipped)
+    return cls.create(name, model_name, folder, overrides)

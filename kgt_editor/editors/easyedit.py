@@ -26,6 +26,7 @@ from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor, Progress, Restore, file_stems, restore_model
 from kgt_editor.editors.easyedit_import import HOME, check_model_name, load, require
 from kgt_editor.editors.easyedit_scoring import OneByOne
+from kgt_editor.editors.settings import Origin
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import check_in_one_place, device_of
 from kgt_editor.lm.loading import model_source
@@ -103,7 +104,15 @@ class EasyEditEditor(Editor):
         source = model_source(model_name)
         check_model_name(source)
         values["model_name"] = source
-        return cls(EasyEditHParams(alg_name=algorithm, model_name=model_name, values=values))
+        editor = cls(EasyEditHParams(alg_name=algorithm, model_name=model_name, values=values))
+        editor.origin = Origin(path, path)
+        return editor
+
+    @classmethod
+    def has_file(cls, name: str, model_name: str, hparams_dir: str | Path) -> bool:
+        """Whether a folder of ours has a YAML of the method for a model."""
+        folder = Path(hparams_dir) / PREFIX
+        return folder.is_dir() and _find(_folders([folder], name.partition(":")[2]), file_stems(model_name)) is not None
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
         """Any that lies in one place; what a method cannot edit it says itself."""
@@ -220,23 +229,32 @@ def find_yaml(algorithm: str, model_name: str, hparams_dir: Path, asked: Path | 
     if asked is not None and asked.is_file():
         return asked
     roots = [hparams_dir / PREFIX, require().parent / "hparams"] if asked is None else [asked]
-    folders = [
+    folders, stems = _folders(roots, algorithm), file_stems(model_name)
+    if (found := _find(folders, stems)) is not None:
+        return found
+    others = sorted(path for folder in folders for path in folder.glob("*.yaml"))
+    remedy = f"copy one of {', '.join(path.name for path in others)} there" if others else "write one"
+    wanted = (folders[0] if folders else roots[0] / algorithm) / f"{stems[0]}.yaml"
+    raise UsageError(f"editor '{PREFIX}:{algorithm}' has no hyperparameters for '{model_name}': no {wanted}; {remedy}")
+
+
+def _folders(roots: Sequence[Path], algorithm: str) -> list[Path]:
+    return [
         folder
         for root in roots
         if root.is_dir()
         for folder in sorted(root.iterdir())
         if folder.is_dir() and _plain(folder.name) == _plain(algorithm)
     ]
-    stems = file_stems(model_name)
+
+
+def _find(folders: Sequence[Path], stems: Sequence[str]) -> Path | None:
     for folder in folders:
         for stem in stems:
             for path in sorted(folder.glob("*.yaml")):
                 if path.stem.lower() == stem.lower():
                     return path
-    others = sorted(path for folder in folders for path in folder.glob("*.yaml"))
-    remedy = f"copy one of {', '.join(path.name for path in others)} there" if others else "write one"
-    wanted = (folders[0] if folders else roots[0] / algorithm) / f"{stems[0]}.yaml"
-    raise UsageError(f"editor '{PREFIX}:{algorithm}' has no hyperparameters for '{model_name}': no {wanted}; {remedy}")
+    return None
 
 
 def _plain(name: str) -> str:

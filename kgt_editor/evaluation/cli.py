@@ -39,7 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
         default="kgt,rome,mend",
         help="comma-separated; 'kgt:paper' is a preset; 'all' (default: %(default)s)",
     )
-    add("--model", default="testbed-gpt2", help="shipped model, folder or Hugging Face name (default: %(default)s)")
+    add(
+        "--model",
+        default="testbed-gpt2",
+        help="see --list; or a folder, GGUF file or Hugging Face name (default: %(default)s)",
+    )
     add("--dataset", default="world", help="see --list (default: %(default)s)")
     add("--data", type=Path, metavar="FILE", help="file of a data set that is read from one")
     add("--known-only", action="store_true", help="only facts that the model answers rightly before any edit")
@@ -56,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="mean",
         help="log probability a token or in all (default: %(default)s)",
     )
-    add("--hparams", type=Path, metavar="DIR", help="folder of <EDITOR>/<model>.yaml (default: the repository's)")
+    add("--hparams", type=Path, metavar="DIR", help="folder of <EDITOR>/<model>.yaml, before the repository's own")
     add("--set", action="append", default=[], metavar="EDITOR.KEY=VALUE", help="change a hyperparameter; repeatable")
     add("--graph", metavar="world|none|FILE", help="base graph of kgt (default: what its hyperparameters say)")
     add("--easyedit-hparams", type=Path, metavar="DIR", help="EasyEdit's YAMLs (default: ours, then its clone's)")
@@ -130,6 +134,8 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         if not options.easyedit_hparams.is_dir():
             raise UsageError(f"--easyedit-hparams {options.easyedit_hparams}: no such folder")
         overrides.setdefault("easyedit", {})["hparams"] = str(options.easyedit_hparams)
+    if options.hparams is not None and not options.hparams.is_dir():
+        raise UsageError(f"--hparams {options.hparams}: no such folder")
     return RunConfig(
         editors=editors,
         model=options.model,
@@ -183,13 +189,15 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
 
     from kgt_editor.data.bar import download_bar
     from kgt_editor.evaluation.console import Display
-    from kgt_editor.evaluation.request import check_request
+    from kgt_editor.evaluation.request import check_request, hparams_notes
     from kgt_editor.evaluation.run import Manner, run
 
     config = build_config(options, hparams_dir)
     check_options(options)
     with download_bar(stderr) as progress:
-        request = check_request(config, options.out, progress, here=options.launcher != "ray")
+        request = check_request(config, options.out, progress, options.launcher != "ray", hparams_dir)
+    for note in hparams_notes(request):
+        stderr.print(Text(note))
     if (records := request.data.records) is request.data.all_records:
         stderr.print(Text(f"all {len(records):,} records of '{config.dataset}' are for editing: none are to train on"))
     if not stderr.is_terminal or Path(model_source(options.model)).is_dir():
@@ -258,7 +266,7 @@ def _list() -> None:
         "Models": {
             **known_models(),
             **{PREFIX + name: "that size with random weights, for time and memory only" for name in SHAPES},
-            "<name or path>": "any Hugging Face causal language model",
+            "<name or path>": "any Hugging Face causal language model, or a GGUF file of one",
         },
         "Data sets": data.available(),
     }

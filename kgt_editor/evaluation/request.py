@@ -15,7 +15,7 @@ from kgt_editor.editors.base import Editor, create_editor, get_editor_class, nam
 from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.results import check_writable
 from kgt_editor.evaluation.run_folder import RunFolder
-from kgt_editor.lm.loading import check_model, check_placement
+from kgt_editor.lm.loading import check_model, check_placement, model_revision, tell_slow_dtype
 
 
 class RunConfig(BaseModel):
@@ -63,12 +63,21 @@ class RunConfig(BaseModel):
 
 @dataclass
 class Request:
-    """A checked request: everything that can be wrong before a model is loaded has been looked at."""
+    """A checked request: everything that can be wrong before a model is loaded has been looked at.
+
+    Attributes:
+        config: what was asked.
+        editors: by the names of their rows.
+        data: the data set.
+        out: where runs go.
+        shipped: where the YAMLs lie that serve where ``config.hparams_dir`` has none.
+    """
 
     config: RunConfig
     editors: dict[str, Editor]
     data: DataSet
     out: Path
+    shipped: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -85,7 +94,11 @@ def row_names(editors: Sequence[str]) -> list[str]:
 
 
 def check_request(
-    config: RunConfig, out: Path, progress: Callable[[int, int | None], None] | None = None, here: bool = True
+    config: RunConfig,
+    out: Path,
+    progress: Callable[[int, int | None], None] | None = None,
+    here: bool = True,
+    shipped: Path | None = None,
 ) -> Request:
     """Look at everything in a request that can be wrong, cheapest first, before anything heavy starts.
 
@@ -94,6 +107,7 @@ def check_request(
         out: where results go.
         progress: told the bytes of a data set's download.
         here: whether the cells run on this machine, so that it must have the device.
+        shipped: where YAMLs lie that serve where ``config.hparams_dir`` has none.
 
     Raises:
         UsageError: unknown editor, model, data set, device, hyperparameter; a broken file; a size above the pool; a
@@ -104,6 +118,8 @@ def check_request(
         get_editor_class(name)
     if here:
         check_placement(config.device, config.device_map)
+        if config.device_map is None:
+            tell_slow_dtype(config.device, config.dtype)
     data = data_base.load(config.dataset, config.data, progress).reaching(config.count)
     if data.histories and not data.records:
         raise UsageError(f"data set '{config.dataset}' holds users' histories, no edits to compare")
@@ -122,9 +138,53 @@ def check_request(
             if _applies(target, name)
             for key, value in pairs.items()
         }
-        editors[name] = create_editor(name, config.model, config.hparams_dir, changes)
+        editors[name] = create_editor(name, config.model, config.hparams_dir, changes, shipped)
     check_writable(out)
-    return Request(config, editors, data, out)
+    return Request(config, editors, data, out, shipped)
+
+
+def hparams_sources(request: Request) -> dict[str, str]:
+    """Where each row's hyperparameters come from, for the manifest: ``given``, ``shipped`` or ``derived``, and from
+    what. Rows without any are left out."""
+    told = {}
+    for name, editor in request.editors.items():
+        if (origin := editor.origin) is None:
+            continue
+        if origin.path is None:
+            told[name] = f"derived: {origin.derived}"
+        else:
+            kind = "given" if _given(request, origin.path) else "shipped"
+            told[name] = f"{kind}: {_short(origin.path)}"
+    return told
+
+
+def hparams_notes(request: Request) -> list[str]:
+    """A line for each row whose hyperparameters do not simply come from the shipped YAML of the model."""
+    asked, notes = request.config.hparams_dir, []
+    for name, editor in request.editors.items():
+        if (origin := editor.origin) is None:
+            continue
+        if origin.path is None:
+            wanted = _short(origin.wanted)
+            notes.append(f"{name}: no {wanted}; defaults derived from the architecture ({origin.derived})")
+        elif _given(request, origin.path):
+            if origin.path.is_relative_to(asked):  # EasyEdit's own YAMLs lie elsewhere
+                notes.append(f"{name}: hyperparameters of {origin.path}")
+        elif request.shipped not in (None, asked):
+            notes.append(f"{name}: nothing for it in {asked}; hyperparameters of the shipped {_short(origin.path)}")
+        if origin.note:
+            notes.append(f"{name}: {origin.note}")
+    return notes
+
+
+def _given(request: Request, path: Path) -> bool:
+    """Whether a YAML lies in a folder that was asked for, not among the shipped ones."""
+    return request.shipped is not None and not path.is_relative_to(request.shipped)
+
+
+def _short(path: Path) -> Path:
+    """``hparams/KGT/gpt2.yaml``, without what says more of the machine than of the run."""
+    return Path(*path.parts[-3:])
 
 
 def _applies(target: str, row: str) -> bool:
@@ -135,8 +195,10 @@ def _applies(target: str, row: str) -> bool:
 def resolved_config(request: Request) -> dict[str, Any]:
     """The request as the manifest holds it: with every hyperparameter, and the revision of the data."""
     config = request.config
+    revision = model_revision(config.model)
     return {
         **config.model_dump(mode="json"),
+        **({} if revision is None else {"model_revision": revision}),
         # Where the YAMLs lie says nothing of the run (their content is below) and much of the machine.
         "hparams_dir": config.hparams_dir.name,
         "editors": list(request.editors),

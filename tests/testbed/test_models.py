@@ -12,13 +12,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kgt_editor.data import world
-from kgt_editor.lm.loading import MODELS_DIR, known_models
+from kgt_editor.lm.loading import MODELS_DIR, shipped_models
 from kgt_editor.testbed.abilities import MOST_NO_EDIT_EFFICACY, REQUIRED, REQUIRED_LARGE, measure, shortfalls
 from kgt_editor.testbed.check import main
 from kgt_editor.testbed.recipes import Recipe, stages
 from kgt_editor.testbed.ship import corpus_hash
 
-MODELS = sorted(known_models())
+MODELS = sorted(shipped_models())
 LARGE = "testbed-large"
 
 

@@ -1,0 +1,244 @@
+"""Hyperparameters for a model that has no YAML, derived from its architecture.
+
+They are the published values that the YAMLs of GPT-2 and Llama hold (their comments name the sources), with the blocks
+that are edited at the same depth. Nothing here was tried on the model in question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as LORA_MODULES
+
+from kgt_editor.errors import UnsupportedModelError
+from kgt_editor.lm.layers import FAMILIES
+from kgt_editor.lm.loading import model_config
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Modules:
+    """Names of a family's modules, ``{}`` for the number of the block."""
+
+    block: str
+    mlp: tuple[str, ...]
+    norm: str
+    head: str
+
+    def down(self) -> str:
+        """The MLP's down-projection."""
+        return f"{self.block}.{self.mlp[-1]}"
+
+    def last_mlps(self, blocks: int, count: int = 3) -> list[str]:
+        """The MLP weights of the last blocks."""
+        last = range(max(0, blocks - count), blocks)
+        return [f"{self.block.format(number)}.{layer}.weight" for number in last for layer in self.mlp]
+
+
+_GPT2 = Modules("transformer.h.{}", ("mlp.c_fc", "mlp.c_proj"), "transformer.ln_f", "transformer.wte")
+_LLAMA = Modules("model.layers.{}", ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"), "model.norm", "lm_head")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the defaults depend on.
+
+    Attributes:
+        family: ``model_type`` of the configuration.
+        blocks: how many it has.
+    """
+
+    family: str
+    blocks: int
+
+    @property
+    def is_gpt2(self) -> bool:
+        return self.family == "gpt2"
+
+    @property
+    def modules(self) -> Modules:
+        return _GPT2 if self.is_gpt2 else _LLAMA
+
+    def __str__(self) -> str:
+        return f"{self.family}, {self.blocks} blocks"
+
+
+def _rome(model: Architecture) -> Values:
+    modules = model.modules
+    return {
+        # Block 17 of GPT-2 XL's 48 (Meng et al. 2022), 5 of Llama's 32.
+        "layers": [model.blocks * 17 // 48 if model.is_gpt2 else model.blocks * 5 // 32],
+        "v_num_grad_steps": 20 if model.is_gpt2 else 25,
+        "v_lr": 0.5,
+        "v_loss_layer": model.blocks - 1,
+        "v_weight_decay": 0.5 if model.is_gpt2 else 1e-3,
+        "clamp_norm_factor": 4,
+        "kl_factor": 0.0625,
+        "context_template_length_params": [[5, 10], [10, 10]],
+        "rewrite_module_tmp": modules.down(),
+        "layer_module_tmp": modules.block,
+        "ln_f_module": modules.norm,
+        "lm_head_module": modules.head,
+    }
+
+
+def _hypernetwork(model: Architecture) -> Values:
+    return {
+        "inner_params": model.modules.last_mlps(model.blocks),
+        "cedit": 0.1,
+        "cloc": 1.0,
+        "batch_size": 1,
+        "accumulate_bs": 10,
+        "max_iters": 100_000,
+        "seed": 42,
+    }
+
+
+def _mend(model: Architecture) -> Values:
+    return {**_hypernetwork(model), "lr": 1e-6, "edit_lr": 1e-4, "lr_lr": 1e-4, "rank": 1920}
+
+
+def _ke(model: Architecture) -> Values:
+    return {**_hypernetwork(model), "lr": 1e-5, "edit_lr": 1e-2, "lr_lr": 1e-3}
+
+
+def _ft(model: Architecture) -> Values:
+    return {
+        # The first block of GPT-2 (Meng et al. 2022), 21 of Llama's 32.
+        "layers": [0 if model.is_gpt2 else model.blocks * 21 // 32],
+        "num_steps": 25,
+        "batch_size": 3 if model.is_gpt2 else 1,
+        "max_length": 40,
+        "lr": 5e-4,
+        "norm_constraint": 5e-4 if model.is_gpt2 else False,
+        "rewrite_module_tmp": model.modules.down(),
+    }
+
+
+def _kn(model: Architecture) -> Values:
+    return {
+        "refine": True,
+        "lambda_new": 8.0,
+        "context_prefixes": [
+            "Yesterday it rained.",
+            "In the morning the news came.",
+            "They met again in spring.",
+            "It was a long day.",
+        ],
+    }
+
+
+def _oppu(model: Architecture) -> Values:
+    if model.family not in LORA_MODULES:
+        raise UnsupportedModelError(f"peft does not say which layers of {model.family!r} get an adapter")
+    return {
+        "num_steps": 30 if model.is_gpt2 else 70,
+        "batch_size": 16,
+        "lr": 5e-3,
+        "weight_decay": 0.01,
+        "target_modules": LORA_MODULES[model.family],
+        "rank": 8,
+        "lora_alpha": 8,
+        "lora_dropout": 0.05,
+        "stop_loss": 0.01,
+    }
+
+
+def _icl(model: Architecture) -> Values:
+    return {
+        "fact_mark": "New Fact: {fact}.",
+        "separator": "\n",
+        "answer_tokens": 32,
+        "templates": {"reasoning": "{z}\n{q}", "prefix": "{z}\n{q}"},
+    }
+
+
+def _kgt(model: Architecture) -> Values:
+    # A model that was never taught T_retrieve gives every relation a small probability: the guard would let none pass.
+    return {"retrieval_min": 0.0}
+
+
+_EDITORS: dict[str, Callable[[Architecture], Values]] = {
+    "kgt": _kgt,
+    "rome": _rome,
+    "mend": _mend,
+    "ke": _ke,
+    "ft": _ft,
+    "kn": _kn,
+    "oppu": _oppu,
+    "icl": _icl,
+}
+# These write to weights of modules whose names must be known.
+_NEED_FAMILY = ("rome", "mend", "ke", "ft", "kn")
+_TRAINED = ("mend", "ke")
+
+#: What a preset changes in its editor's values.
+PRESETS: dict[str, Values] = {
+    "kgt:paper": {
+        "optimizer": "algorithm1",
+        "stop": "loss",
+        "K": 5,
+        "relation_source": "generate",
+        "retrieval_min": 0.0,
+    },
+    "kgt:user": {"relation_source": "user"},
+    "icl:bm25": {"retrieval": "bm25"},
+    "rome:no-covariance": {"mom2_adjustment": False},
+}
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Hyperparameters that no file holds.
+
+    Attributes:
+        values: by name; what is not there has the default of the editor's class.
+        architecture: what they were derived from, as ``llama, 30 blocks``.
+        note: what somebody who takes them should know; empty where that is nothing.
+    """
+
+    values: Values
+    architecture: str
+    note: str = ""
+
+
+def covers(name: str) -> bool:
+    """Whether an editor, which may carry a preset, has defaults here."""
+    return name in PRESETS if ":" in name else name in _EDITORS
+
+
+def derive(name: str, model_name: str) -> Derived:
+    """An editor's hyperparameters for a model, from its configuration alone.
+
+    Args:
+        name: one that :func:`covers`.
+        model_name: as :func:`kgt_editor.lm.loading.load_model` takes it.
+
+    Raises:
+        UnsupportedModelError: the editor does not know the architecture.
+        UsageError: the model cannot be had.
+    """
+    base = name.partition(":")[0]
+    config = model_config(model_name)
+    model = Architecture(config.model_type, getattr(config.get_text_config(), "num_hidden_layers", None) or 0)
+    try:
+        if base in _NEED_FAMILY and model.family not in FAMILIES:
+            raise UnsupportedModelError(f"{model.family!r} is an unknown architecture; known: {', '.join(FAMILIES)}")
+        values = {**_EDITORS[base](model), **PRESETS.get(name, {})}
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"editor '{name}' cannot edit '{model_name}': {error}; leave it out") from None
+    note = ""
+    if base in _TRAINED:
+        note = (
+            f"its network is trained the first time, for {values['max_iters']:,} iterations: hours, even on a GPU; "
+            f"--set {base}.max_iters=N makes it N"
+        )
+    return Derived(values, str(model), note)
+
+
+def presets_of(base: str) -> list[str]:
+    """The presets of an editor that need no file, as ``kgt:paper``."""
+    return [name for name in PRESETS if name.partition(":")[0] == base]
