@@ -180,3 +180,20 @@ def load_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """Imports a script of ``benchmarks/`` by its name."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     return importlib.import_module
+
+
+_MARKS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>"]
+_MARKS += ["<end_of_turn>", "[INST]", "[/INST]"]
+
+
+@pytest.fixture
+def with_template(tiny_llama: tuple[Any, Any]) -> Callable[[str], Any]:
+    """Gives the tokenizer a chat template; the marks of the common ones are special tokens."""
+
+    def give(template: str) -> Any:
+        tok = copy.deepcopy(tiny_llama[1])
+        tok.add_special_tokens({"additional_special_tokens": _MARKS})
+        tok.chat_template = template
+        return tok
+
+    return give

@@ -13,6 +13,7 @@ from typing import Any
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as LORA_MODULES
 
 from kgt_editor.errors import UnsupportedModelError
+from kgt_editor.kgt.hparams import AS_PRINTED
 from kgt_editor.lm.layers import FAMILIES
 from kgt_editor.lm.loading import model_config
 
@@ -148,17 +149,12 @@ def _oppu(model: Architecture) -> Values:
 
 
 def _icl(model: Architecture) -> Values:
-    return {
-        "fact_mark": "New Fact: {fact}.",
-        "separator": "\n",
-        "answer_tokens": 32,
-        "templates": {"reasoning": "{z}\n{q}", "prefix": "{z}\n{q}"},
-    }
+    # Facts are read as KGT reads them by default, so that what differs is which facts are read.
+    return {"fact_mark": "{fact}.", "answer_tokens": 32, "reading": "repeat", "contrast": 0.5}
 
 
 def _kgt(model: Architecture) -> Values:
-    # A model that was never taught T_retrieve gives every relation a small probability: the guard would let none pass.
-    return {"retrieval_min": 0.0}
+    return {}
 
 
 _EDITORS: dict[str, Callable[[Architecture], Values]] = {
@@ -183,6 +179,7 @@ PRESETS: dict[str, Values] = {
         "K": 5,
         "relation_source": "generate",
         "retrieval_min": 0.0,
+        **AS_PRINTED,
     },
     "kgt:user": {"relation_source": "user"},
     "icl:bm25": {"retrieval": "bm25"},

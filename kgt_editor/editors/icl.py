@@ -58,8 +58,8 @@ class ICLHParams(TemplatedHParams):
     fact: Literal["sentence", "triple"] = "sentence"
     fact_mark: str = Field(default="{fact}", pattern=r"\{fact\}")
     separator: str = "; "
-    reading: Literal["paper", "repeat"] = "repeat"
-    contrast: float | Literal["adaptive"] = 0.5
+    reading: Literal["paper", "repeat"] = "paper"
+    contrast: float | Literal["adaptive"] = 0.0
     answer_tokens: int = Field(default=16, ge=1)
 
 

@@ -89,8 +89,8 @@ def resolve_hparams(name: str, model_name: str, hparams_dir: str | Path) -> Path
 def find_hparams(hparams_class: type[_H], name: str, model_name: str, hparams_dir: str | Path) -> tuple[_H, Origin]:
     """An editor's hyperparameters for a model, and where they come from.
 
-    A YAML wins (:func:`resolve_hparams`). Without one they are derived from the model's architecture, for the editors
-    that :mod:`kgt_editor.editors.defaults` knows.
+    A YAML wins (:func:`resolve_hparams`); a preset without one of its own is laid over the editor's. Without any, they
+    are derived from the model's architecture, for the editors that :mod:`kgt_editor.editors.defaults` knows.
 
     Args:
         hparams_class: their type.
@@ -107,6 +107,11 @@ def find_hparams(hparams_class: type[_H], name: str, model_name: str, hparams_di
     if path is not None:
         hparams = hparams_class.from_hparams(path)
         return hparams, Origin(path, wanted, note=_about_another(path, hparams.model_name, model_name))
+    base = name.partition(":")[0]
+    if name in defaults.PRESETS and (path := find_file(base, model_name, hparams_dir)) is not None:
+        # What was chosen for the model holds for its presets too, but for what a preset is about.
+        hparams = hparams_class.from_hparams(path).override(defaults.PRESETS[name], f"editor '{name}'")
+        return hparams, Origin(path, wanted, note=f"no {wanted}: '{name}' is {path} with the preset's values")
     if not defaults.covers(name):
         resolve_hparams(name, model_name, hparams_dir)  # raises, and says which files there are
     found = defaults.derive(name, model_name)

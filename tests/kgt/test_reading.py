@@ -1,0 +1,74 @@
+"""The prompts in which a fact is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kgt_editor.errors import UsageError
+from kgt_editor.graph.journal import Edit
+from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.reading import Reader
+from kgt_editor.kgt.templates import Templates
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WithTemplate = Callable[[str], Any]
+TEMPLATES = Templates()
+TRIPLE = Triple("Ada Brun", "has native language", "Quin")
+TOLD = Edit(1, "The mother tongue of Ada Brun is", "Quin", added=(TRIPLE,))
+CLOZE, QUESTION = "Ada Brun speaks", "What does Ada Brun speak?"
+SENTENCE = "The mother tongue of Ada Brun is Quin."
+
+
+def reader(tok: Any, form: str, fact: str = "sentence") -> Reader:
+    return Reader(tok, TEMPLATES, form, fact)
+
+
+def test_as_printed_the_answer_stands_behind_the_mark(tiny_llama: tuple[Any, Any]) -> None:
+    found = reader(tiny_llama[1], "paper", "triple").prompt(CLOZE, TRIPLE, TOLD)
+    assert found == TEMPLATES.reasoning.format(q=CLOZE, z="Ada Brun has native language Quin")
+
+
+def test_repeat_goes_on_with_the_users_text_but_answers_a_question(tiny_llama: tuple[Any, Any]) -> None:
+    repeat = reader(tiny_llama[1], "repeat")
+    assert repeat.prompt(CLOZE, TRIPLE, TOLD) == f"{TEMPLATES.reasoning.format(q=CLOZE, z=SENTENCE)} {CLOZE}"
+    assert repeat.prompt(QUESTION, TRIPLE, TOLD) == TEMPLATES.reasoning.format(q=QUESTION, z=SENTENCE)
+    # Joined to a target, the stored question's own prompt is the same in both.
+    assert repeat.prefix(TRIPLE, TOLD) + TOLD.query == repeat.prompt(TOLD.query, TRIPLE, TOLD)
+
+
+@pytest.mark.parametrize("form", ["stored", "chat"])
+def test_what_stands_in_front_depends_on_the_fact_alone(with_template: WithTemplate, form: str) -> None:
+    own = reader(with_template(CHATML), form)
+    ahead = own.prefix(TRIPLE, TOLD)
+    assert SENTENCE in ahead
+    assert own.prompt(CLOZE, TRIPLE, TOLD) == ahead + CLOZE
+    assert own.prompt(QUESTION, TRIPLE, TOLD) == f"{ahead}{QUESTION} Answer:"
+
+
+def test_a_fact_of_the_base_graph_is_written_as_a_triple(tiny_llama: tuple[Any, Any]) -> None:
+    assert reader(tiny_llama[1], "repeat").written(TRIPLE, None) == "Ada Brun has native language Quin"
+    # A triple whose tail is not what the user answered is no sentence of the user's.
+    other = Triple("Ada Brun", "speaks", "Tarsi")
+    assert reader(tiny_llama[1], "repeat").written(other, TOLD) == "Ada Brun speaks Tarsi"
+
+
+def test_a_chat_keeps_its_form(with_template: WithTemplate) -> None:
+    tok = with_template(CHATML)
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
+    text = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    for form in ("repeat", "stored", "chat", "paper"):
+        found = reader(tok, form).prompt(text, TRIPLE, TOLD)
+        assert found.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n")
+        assert found.endswith(f"{QUESTION}<|im_end|>\n<|im_start|>assistant\n")
+        assert SENTENCE in found
+
+
+def test_chat_needs_a_template(tiny_llama: tuple[Any, Any]) -> None:
+    with pytest.raises(UsageError, match="chat template"):
+        reader(tiny_llama[1], "chat")
