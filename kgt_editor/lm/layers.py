@@ -137,9 +137,10 @@ def check_family(model: nn.Module) -> None:
 def plain_model(model: Any) -> Any:
     """The model of transformers inside PEFT's adapters and ``torch.compile``: to look at, not to compute with."""
     while True:
-        if isinstance(getattr(model, "_orig_mod", None), nn.Module):  # torch.compile's OptimizedModule
-            model = model._orig_mod
-        elif hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        modules = getattr(model, "__dict__", {}).get("_modules", {})  # a failing getattr of a module is slow
+        if "_orig_mod" in modules:  # torch.compile's OptimizedModule
+            model = modules["_orig_mod"]
+        elif "base_model" in modules and hasattr(model, "get_base_model"):  # PeftModel
             model = model.get_base_model()
         else:
             return model
@@ -148,7 +149,9 @@ def plain_model(model: Any) -> Any:
 def text_config(model: Any) -> Any:
     """The configuration of the part that reads text, of a multimodal model too; None of a model without one."""
     config: Any = getattr(plain_model(model), "config", None)
-    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    if getattr(type(config), "sub_configs", None) or "text_config" in getattr(config, "__dict__", {}):
+        return config.get_text_config(decoder=True)
+    return config
 
 
 def device_of(model: nn.Module) -> torch.device:

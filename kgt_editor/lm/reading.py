@@ -21,6 +21,7 @@ import torch
 from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.lm.forward import dtype_of, takes
 from kgt_editor.lm.layers import device_of, plain_model, text_config
+from kgt_editor.lm.limits import Limits, fingerprint, limits_of
 from kgt_editor.lm.passes import out_of_memory
 from kgt_editor.lm.sample import Sample, difference
 from kgt_editor.lm.target import max_positions
@@ -39,22 +40,6 @@ class Way(Enum):
 
 # Attention kernels that take an arbitrary mask; others take it for padding, or do not look at it.
 _MASKABLE = ("eager", "sdpa")
-# Names under which configurations say how far back a token can look, in tokens.
-_WINDOWS = (
-    "sliding_window",
-    "sliding_window_size",
-    "attention_window",
-    "attention_window_size",
-    "attention_chunk_size",
-    "window_size",
-    "local_attention",
-    "local_attention_window_len",
-    "index_topk",
-)
-# Of config.layer_types, the kinds that look back over all tokens; if there are no others, a window is not in use.
-_UNLIMITED = {"full_attention", "attention"}
-# Words in the names of kinds that are, in whole or in part, a recurrence or a convolution.
-_RECURRENT = ("linear", "mamba", "conv", "recurrent", "hybrid")
 # Tokens of a sample's texts.
 _SAMPLE_TOKENS = 48
 # A window up to which a sample is made so wide that one which counts places in the row, as GPT-Neo's does, shows.
@@ -78,8 +63,8 @@ def check_model(model: Any) -> tuple[bool, str]:
 def way_of(model: Any, longest: int) -> Way:
     """The fastest way to read texts of up to ``longest`` tokens that gives what reading each alone gives.
 
-    What it depends on is found out once for every model, and again when its attention kernel, number format, device
-    or adapters change; the first slower way that has to be taken is told to the log, with the reason.
+    What it depends on is found out once for every model, and again when its attention kernel, number format, device,
+    adapters or window change; the first slower way that has to be taken is told to the log, with the reason.
 
     Raises:
         UnsupportedModelError: see :func:`check_model`.
@@ -100,11 +85,20 @@ def way_and_reason(model: Any, longest: int) -> tuple[Way, str]:
     ok, reason = check_model(model)
     if not ok:
         raise UnsupportedModelError(reason)
-    no_trees = _why_no_trees(model, longest)
+    known = _known(model)
+    switch = known.limits.switch
+    switched = (
+        "" if switch is None or longest <= switch else f"texts of over {switch} tokens change its rotary frequencies"
+    )
+    no_trees = (
+        known.never_trees or _beyond(known.limits.window, longest) or switched or _sampled(model, known, Way.TREES)
+    )
     if not no_trees:
         return Way.TREES, ""
-    no_padding = _why_no_padding(model, longest)
-    return (Way.SINGLE_ROWS, f"{no_trees}; {no_padding}") if no_padding else (Way.PADDED_ROWS, no_trees)
+    no_padding = switched or _sampled(model, known, Way.PADDED_ROWS)
+    if not no_padding:
+        return Way.PADDED_ROWS, no_trees
+    return Way.SINGLE_ROWS, "; ".join(dict.fromkeys((no_trees, no_padding)))
 
 
 @cache
@@ -113,98 +107,78 @@ def _say(message: str) -> None:
     _LOG.warning("%s", message)
 
 
-def _why_no_trees(model: Any, longest: int) -> str:
-    """Why texts cannot be put into a tree; empty where they can."""
-    missing = [name for name in ("attention_mask", "position_ids", "past_key_values") if not takes(model, name)]
-    if missing:
-        return f"its forward takes no {' and no '.join(missing)}"
-    kernel = getattr(text_config(model), "_attn_implementation", None)
-    if kernel not in _MASKABLE:
-        return f"attention kernel '{kernel}' takes no mask of a tree (attn_implementation='sdpa' does)"
-    kinds = sorted(kind for kind in set(_layer_types(model)) if any(word in kind for word in _RECURRENT))
-    if kinds:
-        return f"its layers of type {' and '.join(kinds)} mix tokens without a mask"
-    window = attention_window(model)
-    # A row that is no wider than the window is right however the window is counted; a sample shows it for small ones.
-    limit = window if window is None or window <= _WIDE else max((window - 2 * MAX_NODES) // 2, 0)
-    if limit is not None and longest > limit:
-        return f"texts of over {limit} tokens (its attention looks back over {window})"
-    return _switch(model, longest) or _sampled(model, Way.TREES)
-
-
-def _why_no_padding(model: Any, longest: int) -> str:
-    """Why rows cannot be padded; empty where they can."""
-    return _switch(model, longest) or _sampled(model, Way.PADDED_ROWS)
-
-
-def _switch(model: Any, longest: int) -> str:
-    """What in a pass hangs on the longest text in it: LongRoPE has other frequencies beyond a length."""
-    rope = getattr(text_config(model), "rope_parameters", None) or getattr(text_config(model), "rope_scaling", None)
-    kinds = [rope, *rope.values()] if isinstance(rope, dict) else []  # one for all layers, or one for each type
-    for kind in (kind for kind in kinds if isinstance(kind, dict)):
-        if kind.get("rope_type", kind.get("type")) == "longrope":
-            limit = kind.get("original_max_position_embeddings")
-            limit = limit or getattr(text_config(model), "original_max_position_embeddings", None)
-            if isinstance(limit, int) and longest > limit:
-                return f"texts of over {limit} tokens change its rotary frequencies for all that is in a pass"
-    return ""
-
-
-def attention_window(model: Any) -> int | None:
-    """Most tokens that every layer sees at once, where the configuration names a window or a chunk."""
-    config = text_config(model)
-    kinds = _layer_types(model)
-    found = []
-    if not kinds or not set(kinds) <= _UNLIMITED:
-        # vars: configurations whose layers differ refuse getattr.
-        found = [getattr(config, "__dict__", {}).get(name) for name in _WINDOWS]
-        found += [getattr(layer, name, None) for layer in _layer_configs(config) for name in _WINDOWS]
-    found.append(getattr(config, "floor_scale", None))  # Llama 4 scales attention by places in the row beyond this
-    sizes = [size for size in found if isinstance(size, int) and size > 0]
-    return min(sizes, default=None)
-
-
-def _layer_types(model: Any) -> list[str]:
-    config = text_config(model)
-    named = (getattr(config, name, None) for name in ("layer_types", "layers_block_type"))
-    return next(([str(kind) for kind in kinds] for kinds in named if kinds), [])
-
-
-def _layer_configs(config: Any) -> list[Any]:
-    layers = getattr(config, "per_layer_config", None)
-    return list(layers.values() if isinstance(layers, dict) else layers or ())
-
-
 @dataclass
-class _Sampled:
-    """Why a way is not taken (empty where it is), for every way that was tried, while the model stays as it was."""
+class _Known:
+    """What is known of a model as long as its state is the same.
 
+    Attributes:
+        config, text: its configuration and that of the part that reads text.
+        state: what is looked at to see whether the model is as it was.
+        limits: what the configuration says about long texts.
+        never_trees: why no text is put into a tree, empty if some are.
+        reasons: of the ways that were tried on a sample, why they are not taken, empty if they are.
+    """
+
+    config: Any
+    text: Any
     state: tuple[Any, ...]
+    limits: Limits
+    never_trees: str
     reasons: dict[Way, str] = field(default_factory=dict)
 
 
-_SAMPLED: WeakKeyDictionary[Any, _Sampled] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
 
-def _sampled(model: Any, way: Way) -> str:
-    config = text_config(model)
-    adapters = str(getattr(model, "active_adapters", "")) if hasattr(model, "peft_config") else ""
-    kernel = getattr(config, "_attn_implementation", None)
-    state = (kernel, dtype_of(model), device_of(model), attention_window(model), adapters)
-    known = _SAMPLED.get(model)
-    if known is None or known.state != state:
-        known = _SAMPLED[model] = _Sampled(state)
+def _known(model: Any) -> _Known:
+    """What is known, anew where the model has changed. Every call of every scoring comes here: it has to be quick."""
+    plain = plain_model(model)
+    config = getattr(plain, "config", None)
+    known = _KNOWN.get(model)
+    text = known.text if known is not None and known.config is config else text_config(model)
+    kernel = getattr(text, "_attn_implementation", None)
+    weight = next(model.parameters(), None)
+    place = None if weight is None else (weight.dtype, weight.device)
+    adapters = "" if plain is model else str(getattr(model, "active_adapters", ""))
+    state = (kernel, place, adapters, fingerprint(text))
+    if known is None or known.config is not config or known.state != state:
+        limits = limits_of(text)
+        known = _KNOWN[model] = _Known(config, text, state, limits, _why_never(model, kernel, limits))
+    return known
+
+
+def _why_never(model: Any, kernel: Any, limits: Limits) -> str:
+    missing = [name for name in ("attention_mask", "position_ids", "past_key_values") if not takes(model, name)]
+    if missing:
+        return f"its forward takes no {' and no '.join(missing)}"
+    if kernel not in _MASKABLE:
+        return f"attention kernel '{kernel}' takes no mask of a tree (attn_implementation='sdpa' does)"
+    if limits.recurrent:
+        return f"its layers of type {' and '.join(limits.recurrent)} mix tokens without a mask"
+    return ""
+
+
+def _beyond(window: int | None, longest: int) -> str:
+    """Why texts of that length are too long for a tree, empty where they are not."""
+    if window is None:
+        return ""
+    # A row that is no wider than the window is right however the window is counted; a sample shows it for small ones.
+    limit = window if window <= _WIDE else max((window - 2 * MAX_NODES) // 2, 0)
+    return f"texts of over {limit} tokens (its attention looks back over {window})" if longest > limit else ""
+
+
+def _sampled(model: Any, known: _Known, way: Way) -> str:
     if way in known.reasons:
         return known.reasons[way]
-    reason, settled = _try(model, way)
+    reason, settled = _try(model, known.limits.window, way)
     if settled:
         known.reasons[way] = reason
     return reason
 
 
-def _try(model: Any, way: Way) -> tuple[str, bool]:
+def _try(model: Any, window: int | None, way: Way) -> tuple[str, bool]:
     """Read a sample; why ``way`` is not right for the model, and whether that will be so the next time too."""
-    limits = [_SAMPLE_TOKENS, max_positions(model), attention_window(model) if way is Way.TREES else None]
+    limits = [_SAMPLE_TOKENS, max_positions(model), window if way is Way.TREES else None]
     sample = Sample.of(model, min(limit for limit in limits if limit is not None))
     if sample is None:
         return "its context is too short for a sample", True
@@ -213,7 +187,8 @@ def _try(model: Any, way: Way) -> tuple[str, bool]:
         return "it gives NaN logits", False
     try:
         if way is Way.TREES:
-            compared = sample.in_trees(model, first, second, _wide(model))
+            wide = 0 if window is None or window > _WIDE else window
+            compared = sample.in_trees(model, first, second, wide)
         else:
             compared = sample.in_rows(model, first, second)
         worst = max(difference(found, right) for found, right in compared)
@@ -228,11 +203,6 @@ def _try(model: Any, way: Way) -> tuple[str, bool]:
     if worst <= tolerance(model):
         return "", True
     return f"texts read in {way.value} change each other", True
-
-
-def _wide(model: Any) -> int:
-    window = attention_window(model)
-    return 0 if window is None or window > _WIDE else window
 
 
 def tolerance(model: Any) -> float:

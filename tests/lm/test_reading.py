@@ -21,6 +21,7 @@ from kgt_editor.kgt.ranking import best_continuations
 from kgt_editor.lm import forest, reading
 from kgt_editor.lm.forward import dtype_of
 from kgt_editor.lm.layers import device_of, plain_model
+from kgt_editor.lm.limits import attention_window
 from kgt_editor.lm.reading import Way, way_and_reason, way_of
 from kgt_editor.lm.scoring import max_positions, score_targets
 
@@ -72,12 +73,12 @@ def test_another_kernel_format_or_window_is_sampled_anew(tiny_llama: LM, unmaska
 
 
 def test_what_is_known_dies_with_the_model(tiny_gpt2: LM) -> None:
-    before = len(reading._SAMPLED)
+    before = len(reading._KNOWN)
     model = copy.deepcopy(tiny_gpt2[0])
     way_of(model, 10)
-    assert len(reading._SAMPLED) == before + 1
+    assert len(reading._KNOWN) == before + 1
     del model
-    assert len(reading._SAMPLED) == before
+    assert len(reading._KNOWN) == before
 
 
 @pytest.mark.parametrize("name", ["gpt2", "recurrent_gemma", "mamba2", "qwen3_next", "lfm2", "gpt_neo"])
@@ -93,7 +94,7 @@ def test_a_sample_leaves_everything_as_it_was(name: str) -> None:
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     state = torch.get_rng_state()
     for way in (Way.TREES, Way.PADDED_ROWS):
-        reading._try(model, way)
+        reading._try(model, attention_window(model), way)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
     assert not model.training
@@ -120,11 +121,11 @@ def test_a_window_that_is_too_large_for_a_sample_bounds_trees() -> None:
 
 
 def test_windows_are_found_where_layers_use_them() -> None:
-    assert reading.attention_window(build("gemma3_text")) == WINDOW
-    assert reading.attention_window(build("gemma3_text", layer_types=["full_attention"] * 4)) is None
-    assert reading.attention_window(build("llama4_text")) == WINDOW
-    assert reading.attention_window(build("gpt_neo")) == WINDOW
-    assert reading.attention_window(build("llama")) is None
+    assert attention_window(build("gemma3_text")) == WINDOW
+    assert attention_window(build("gemma3_text", layer_types=["full_attention"] * 4)) is None
+    assert attention_window(build("llama4_text")) == WINDOW
+    assert attention_window(build("gpt_neo")) == WINDOW
+    assert attention_window(build("llama")) is None
 
 
 def test_padding_that_changes_a_text_leads_to_single_rows(tiny_lm: LM, unmaskable: str) -> None:
@@ -223,6 +224,14 @@ def test_adapters_are_looked_through(tiny_lm: LM) -> None:
     assert (max_positions(model), device_of(model), dtype_of(model)) == (256, base.device, base.dtype)
     assert way_of(model, 20) is Way.TREES
     found = scores(model, tok)
+    model.add_adapter("other", LoraConfig(r=1, target_modules="all-linear"))
+    shapes = passes_of(model)
+    scores(model, tok)
+    fewer = len(shapes)
+    model.set_adapter("other")
+    scores(model, tok)
+    assert len(shapes) > 2 * fewer  # a sample too
+    model.set_adapter("default")
     merged = model.merge_and_unload()
     assert found == pytest.approx(scores(merged, tok), abs=1e-3)
     assert found != pytest.approx(plain, abs=1e-3)
@@ -257,8 +266,9 @@ def test_an_offloaded_model_reads_trees(tiny_lm: LM) -> None:
     model, tok = tiny_lm
     plain = scores(model, tok)
     cpu_offload(model, execution_device=torch.device("cpu"))
-    model = copy.copy(model)  # not known yet
+    shapes = passes_of(model)
     assert way_of(model, 20) is Way.TREES
+    assert shapes  # its weights are elsewhere now
     assert scores(model, tok) == pytest.approx(plain, abs=1e-4)
 
 
