@@ -91,7 +91,8 @@ class Text:
         end = self._spans[place][1]
         if self._run_at[place] or (self.text[end : end + 1] == "." and self.text[end + 1 : end + 2].isalnum()):
             return False
-        subject = self._run_at[self._sentence[place]]
+        first = self._sentence[place]
+        subject = self._run_at[first + 1 if self.folded[first] in words.ARTICLES and first < place else first]
         return subject is None or subject[1] == place
 
     def opens(self, run: Stretch, behind: int) -> bool:
