@@ -28,7 +28,14 @@ def data(tmp_path: Path, load_script) -> Path:
     ]
     with gzip.open(tmp_path / script.COUNTERFACT, "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(each) + "\n" for each in records)
-    graph = "dog\tCapableOf\tbark\nlanguage\tUsedFor\ttalk\nparis\tAtLocation\tmap\nknife\tUsedFor\tcut\nbook\tAtLocation\tbag\n"
+    rows = [
+        "dog CapableOf bark",
+        "language UsedFor talk",
+        "paris AtLocation map",
+        "knife UsedFor cut",
+        "book AtLocation bag",
+    ]
+    graph = "".join(row.replace(" ", "\t") + "\n" for row in rows)
     for name in script.CONCEPTNET:
         (tmp_path / name).write_bytes(gzip.compress(graph.encode()))
     return tmp_path
