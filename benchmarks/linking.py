@@ -1,11 +1,12 @@
 """Measure which entity a text is linked to: ``python benchmarks/linking.py --data DIR``.
 
-DIR holds CounterFact in ROME's layout and ConceptNet as head, relation, tail, weight. Four questions are answered:
+DIR holds CounterFact in ROME's layout and ConceptNet as head, relation, tail, weight. Five questions are answered:
 
 - neighbourhood: a user without facts asks about CounterFact's neighbours. Which words of the base graph are they linked
   to? Nothing or the subject is right; a part of the subject or a word elsewhere is wrong.
 - own: the user's graph holds the subjects of all records. Do queries and paraphrases find their subject?
 - first_person: the user has said something about themself only. How many of these texts, none in their voice, find it?
+- world: the testbed's base graph, which capitalises names, and no fact of the user's. Do queries find their subject?
 - conceptnet: questions of ConceptNet's own kind, with no fact of the user's. Do they find what they ask about?
 """
 
@@ -27,6 +28,8 @@ import yaml
 from json_report import report
 
 import kgt_editor.data
+from kgt_editor.data.world import load_world
+from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.build import build
 from kgt_editor.graph.conceptnet import read_lines, tsv_rows
@@ -141,6 +144,20 @@ def first_person(records: list[dict[str, Any]]) -> dict[str, Any]:
     return {"texts": len(told), "linked": len(found), "examples": found[:5]}
 
 
+def world() -> dict[str, Any]:
+    """Links of the world's queries and paraphrases into its base graph, where that has the subject."""
+    base = base_graph("world")
+    graph, heads = PersonalGraph(base), set(base.heads())
+    told = [
+        (text, record.subject)
+        for record in load_world().records
+        for text in (record.prompt.format(record.subject), *record.paraphrase_prompts)
+        if record.subject in heads
+    ]
+    right = sum(graph.link(text) == subject for text, subject in told)
+    return {"texts": len(told), "linked_to_the_subject": right / len(told)}
+
+
 def conceptnet(base: StoredGraph, count: int, seed: int = 0) -> dict[str, Any]:
     """Links of questions about a base graph's own entities, of one or two words."""
     graph = PersonalGraph(base)
@@ -170,13 +187,14 @@ def conceptnet(base: StoredGraph, count: int, seed: int = 0) -> dict[str, Any]:
 
 
 def measure(data: Path, count: int) -> dict[str, Any]:
-    """All four measures."""
+    """All five measures."""
     every = read_counterfact(data / COUNTERFACT)
     records, prompts = every[:count], prompts_of(every)
     found: dict[str, Any] = {
         "records": len(records),
         "own": {"no base graph": own(records, MemoryGraph())},
         "first_person": first_person(records),
+        "world": world(),
         "neighbourhood": {},
         "conceptnet": {},
     }

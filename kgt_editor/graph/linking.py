@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kgt_editor.graph.names import Name, Names, loosen, other_number, split_words
+from kgt_editor.graph.names import Name, Names, has_marks, loosen, plurals, singulars, split_words
 from kgt_editor.graph.sentences import Text
 from kgt_editor.graph.words import FIRST_PERSON, SELF_HEADS, function_words
 
@@ -95,7 +95,7 @@ def matches(text: str, personal: Names, base: Names, joined: bool = False) -> li
         joined: the text ends in a target, so a match at its end says nothing about the query and is left out.
     """
     read = Text(text, joined)
-    own_names, base_names = _find(read, personal), _find(read, base)
+    own_names, base_names = _find(read, personal, own=True), _find(read, base, own=False)
     for stretch, names in base_names.items():  # an alias in the base graph may lead to a head of the user's
         own_names[stretch] = [*own_names.get(stretch, ()), *(n for n in names if personal.has_name(n[1], n[1]))]
     own = list(_spot(read, own_names, base_names, own=True))
@@ -146,17 +146,24 @@ def self_head(personal: Names) -> str | None:
     return None
 
 
-def _find(read: Text, names: Names) -> dict[Stretch, list[Name]]:
-    """The names in a text by their stretches, loosened spellings among them."""
-    found = {
-        (first, first + count): list(named) for (first, count), named in names.find(read.folded, read.endings).items()
-    }
-    loose = loosen(read.words)
-    if [word for word, _ in loose] != read.folded:
-        places = [place for _, place in loose]
-        endings = [other_number(word) if read.endings[place] else () for word, place in loose]
-        for (first, count), named in names.find([word for word, _ in loose], endings).items():
-            stretch = places[first], places[first + count - 1] + 1
+def _find(read: Text, names: Names, own: bool) -> dict[Stretch, list[Name]]:
+    """The names in a text by their stretches, loosened spellings among them.
+
+    Only among the user's own is a singular looked for in the plural too: a base graph's names are singular.
+    """
+    places = range(len(read.words))
+    readings = [list(zip(read.folded, places, strict=True))]
+    if has_marks(read.text):
+        loose = loosen(read.words)
+        readings += [loose] if loose != readings[0] else []
+    found: dict[Stretch, list[Name]] = {}
+    for reading in readings:
+        endings = [
+            singulars(word) or (plurals(word) if own else ()) if read.countable[place] else ()
+            for word, place in reading
+        ]
+        for (first, count), named in names.find([word for word, _ in reading], endings).items():
+            stretch = reading[first][1], reading[first + count - 1][1] + 1
             found[stretch] = [*found.get(stretch, ()), *named]
     return found
 

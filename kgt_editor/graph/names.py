@@ -4,8 +4,8 @@ A name is looked up by its case-folded words. Three looser spellings are found t
 
 - marks: accents left out ("Beyonce" and "Beyoncé"), hyphens as spaces ("Jean-Pierre" and "Jean Pierre"), either
   apostrophe;
-- number: the last word of a common noun in the singular or the plural ("my dogs" and "my dog"). A capitalised word
-  never changes its number, so "Paris" leads to no "Pari".
+- number: the last word of a common noun in the plural, and for the user's own names in the singular too ("my dogs"
+  and "my dog"). A capitalised word never changes its number, so "Paris" leads to no "Pari".
 
 Looser spellings lead only to names that exist. Adding or dropping a name costs one entry, or two where it has marks.
 """
@@ -56,6 +56,11 @@ def split_words(text: str) -> list[str]:
     return WORD.findall(unicodedata.normalize("NFC", text))
 
 
+def has_marks(text: str) -> bool:
+    """Whether loosening can change more than the case of a text's words."""
+    return "-" in text or not text.isascii()
+
+
 def loosen(words: Sequence[str]) -> list[tuple[str, int]]:
     """Words without accents and without the hyphens between them, case folded, each with its place in ``words``."""
     loose = []
@@ -73,32 +78,38 @@ def loosen(words: Sequence[str]) -> list[tuple[str, int]]:
 def keys_of(words: Sequence[str]) -> tuple[str, ...]:
     """What a name is looked up by: its words, case folded, and where that differs, loosened."""
     key = " ".join(words).casefold()
+    if not has_marks(key):
+        return (key,)
     loose = " ".join(word for word, _ in loosen(words))
     return (key,) if loose in ("", key) else (key, loose)
 
 
-def other_number(word: str) -> tuple[str, ...]:
-    """What the plural of an English noun may be, or the singular where the word looks like a plural.
+def singulars(word: str) -> tuple[str, ...]:
+    """What the singular of an English noun may be, where it looks like a plural.
 
     By the regular rules only, and not all that is given need be a word: it is looked up among names that exist.
     """
-    if len(word) < 3 or not word.isalpha():
+    if len(word) < 4 or word[-1] != "s" or word.endswith(("ss", "us", "is")) or not word.isalpha():
         return ()
-    if not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        if word.endswith("y") and word[-2] not in "aeiou":
-            return (f"{word[:-1]}ies",)
-        if word.endswith(("s", "x", "z", "ch", "sh", "o")):
-            return (f"{word}es", f"{word}s")
-        half = word.removesuffix("e")
-        return (f"{word}s", f"{half[:-1]}ves") if half.endswith("f") else (f"{word}s",)
-    singulars = [word[:-1]]
     if word.endswith("ies"):
-        singulars.append(f"{word[:-3]}y")
-    elif word.endswith("ves"):
-        singulars += [f"{word[:-3]}f", f"{word[:-3]}fe"]
-    elif word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
-        singulars.append(word[:-2])
-    return tuple(singulars)
+        return word[:-1], f"{word[:-3]}y"
+    if word.endswith("ves"):
+        return word[:-1], f"{word[:-3]}f", f"{word[:-3]}fe"
+    if word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
+        return word[:-1], word[:-2]
+    return (word[:-1],)
+
+
+def plurals(word: str) -> tuple[str, ...]:
+    """What the plural of an English noun may be, where it does not look like one; as :func:`singulars`."""
+    if len(word) < 3 or not word.isalpha() or (word[-1] == "s" and not word.endswith(("ss", "us", "is"))):
+        return ()
+    if word[-1] == "y" and word[-2] not in "aeiou":
+        return (f"{word[:-1]}ies",)
+    if word.endswith(("s", "x", "z", "ch", "sh", "o")):
+        return f"{word}es", f"{word}s"
+    half = word.removesuffix("e")
+    return (f"{word}s", f"{half[:-1]}ves") if half[-1] == "f" else (f"{word}s",)
 
 
 class HeadIndex:

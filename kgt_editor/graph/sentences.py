@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from kgt_editor.graph import words
-from kgt_editor.graph.names import WORD, other_number
+from kgt_editor.graph.names import WORD
 
 _SENTENCE_ENDS = frozenset(".!?:;\u2026")
 _MARKS_INSIDE_NAMES = frozenset(".-'\u2019&/+")
@@ -26,7 +26,7 @@ class Text:
         words, folded: the words and marks, as they stand and case folded.
         cased: whether the writer uses both cases; if not, case tells nothing.
         names: stretches of capitalised words; function words at the beginning of a sentence are not among them.
-        endings: for each word its plural or singular; none for function words and capitalised ones, but for a
+        countable: for each word whether it may be a common noun; not function words and capitalised ones, but for a
             sentence's first word that a plural verb follows.
     """
 
@@ -51,10 +51,7 @@ class Text:
             self._run_at[slice(*run)] = [run] * (run[1] - run[0])
         if joined:
             self.names = [run for run in self.names if run[1] < len(self.words)]
-        self.endings = [
-            () if self._function[place] or self._is_proper(place) else other_number(folded)
-            for place, folded in enumerate(self.folded)
-        ]
+        self.countable = [not (self._function[place] or self._is_proper(place)) for place in range(len(self.words))]
 
     def spelled(self, stretch: Stretch) -> str:
         """The words of a stretch as a name is spelled."""
@@ -91,7 +88,8 @@ class Text:
         end = self._spans[place][1]
         if self._run_at[place] or (self.text[end : end + 1] == "." and self.text[end + 1 : end + 2].isalnum()):
             return False
-        subject = self._run_at[self._sentence[place]]
+        first = self._sentence[place]
+        subject = self._run_at[first + 1 if self.folded[first] in words.ARTICLES and first < place else first]
         return subject is None or subject[1] == place
 
     def opens(self, run: Stretch, behind: int) -> bool:

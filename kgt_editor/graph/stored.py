@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -171,20 +171,24 @@ class _StoredNames:
         One or two words are looked up as they stand. Longer stretches only where a known name opens with their first
         two words; else a text of 30 words would take 300 look-ups.
         """
-        pairs = {first: f"{words[first]} {words[first + 1]}" for first in range(len(words) - 1)}
-        openings = dict(self._in("SELECT key, words FROM openings WHERE key IN", pairs.values()))
-        places: list[tuple[int, int]] = []
-        for first in range(len(words)):
-            longest = max(2, openings.get(pairs.get(first, ""), 0))
-            places += ((first, count) for count in range(1, min(longest, len(words) - first) + 1))
-        wanted = {}
-        for first, count in places:
-            last = first + count - 1
-            opening = " ".join((*words[first:last], ""))
-            wanted[first, count] = [opening + word for word in (words[last], *(endings[last] if endings else ()))]
-        known = self._look_up(key for keys in wanted.values() for key in keys)
-        found = {place: [name for key in keys for name in known.get(key, ())] for place, keys in wanted.items()}
-        return {place: names for place, names in found.items() if names}
+        pairs = [f"{word} {after}" for word, after in pairwise(words)]
+        openings = dict(self._in("SELECT key, words FROM openings WHERE key IN", pairs))
+        wanted = {(first, 1): word for first, word in enumerate(words)}
+        wanted |= {(first, 2): pair for first, pair in enumerate(pairs)}
+        for first, pair in enumerate(pairs):
+            for count in range(3, min(openings.get(pair, 0), len(words) - first) + 1):
+                wanted[first, count] = " ".join(words[first : first + count])
+        ended = {
+            (first, count): [f"{key[: len(key) - len(words[first + count - 1])]}{ending}" for ending in other]
+            for (first, count), key in wanted.items()
+            if endings and (other := endings[first + count - 1])
+        }
+        known = self._look_up(chain(wanted.values(), *ended.values()))
+        found = {place: known[key] for place, key in wanted.items() if key in known}
+        for place, keys in ended.items():
+            if named := [name for key in keys for name in known.get(key, ())]:
+                found[place] = [*found.get(place, ()), *named]
+        return found
 
     def _look_up(self, keys: Iterable[str]) -> dict[str, list[Name]]:
         found: dict[str, list[Name]] = {}

@@ -141,6 +141,7 @@ def test_the_first_person_leads_to_what_the_user_said_of_themself(head: str, tex
     "text",
     [
         "Apple A5 is my favourite",
+        "It ran. The Loner is my favourite",
         "The wife of Napoleon I was",
         "I.R.S. Records was founded",
         "Peter I Island is part of",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgt_editor.graph.names import HeadIndex, keys_of, loosen, other_number, split_words
+from kgt_editor.graph.names import HeadIndex, keys_of, loosen, plurals, singulars, split_words
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,15 @@ from kgt_editor.graph.names import HeadIndex, keys_of, loosen, other_number, spl
     ],
 )
 def test_the_regular_plurals_lead_both_ways(singular: str, plural: str) -> None:
-    assert plural in other_number(singular)
-    assert singular in other_number(plural)
+    assert plural in plurals(singular)
+    assert singular in singulars(plural)
+    assert not singulars(singular)
+    assert not plurals(plural)
 
 
-@pytest.mark.parametrize("word", ["", "s", "is", "as", "1990s", "-", "C++"])
+@pytest.mark.parametrize("word", ["", "s", "is", "as", "1990s", "-", "c++"])
 def test_what_is_no_noun_has_no_other_number(word: str) -> None:
-    assert other_number(word) == ()
+    assert singulars(word) == plurals(word) == ()
 
 
 def test_loosened_words_keep_their_places() -> None:

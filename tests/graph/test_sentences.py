@@ -44,4 +44,4 @@ def test_only_a_capital_that_begins_a_sentence_is_taken_off() -> None:
 
 def test_plurals_are_looked_for_among_common_words() -> None:
     read = Text("Dogs are what Cats of the houses does")
-    assert [bool(endings) for endings in read.endings] == [True, False, False, False, False, False, True, False]
+    assert read.countable == [True, False, False, False, False, False, True, False]
