@@ -217,6 +217,20 @@ def failed_edits(rows: pd.DataFrame) -> list[str]:
     ]
 
 
+def silence(runs: Sequence[Run]) -> list[str]:
+    """A notice for every run whose unedited model says nothing to some of the prompts that edits are to leave alone."""
+    notices = []
+    for run in runs:
+        told = [row["silence"] for row in (run.summary or {}).get("rows", ()) if row.get("silence")]
+        asked, silent = (sum(one[name] for one in told) for name in ("asked", "silent"))
+        if silent:
+            notices.append(
+                f"{run.name}: the unedited model says nothing to {silent / asked:.0%} of the prompts whose answers are "
+                "to be kept; silence again counts as kept"
+            )
+    return notices
+
+
 def differences(runs: Sequence[Run]) -> list[str]:
     """Notices where runs that are shown together were not made alike."""
     notices = []

@@ -183,6 +183,14 @@ def test_another_schema_version_is_left_out_aloud_and_alone_it_is_an_error(build
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_model_that_is_mostly_silent_is_told_of(builder, tmp_path):
+    folder = builder.write_run(tmp_path / "kept", size=4, sizes=(4,), kept=True)
+    rows = [{"editor": name, "size": 4, "silence": {"asked": 20, "silent": 13}} for name in ("none", "kgt", "rome")]
+    builder.change(folder / "summary.json", rows=rows)
+    (notice,) = [each for each in reporting.write_report([folder], formats=["csv"]).notices if "says nothing" in each]
+    assert notice.startswith("kept: the unedited model says nothing to 65% of the prompts")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
