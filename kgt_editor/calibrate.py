@@ -23,6 +23,7 @@ from kgt_editor.errors import KgtError, UsageError
 
 _HPARAMS = Path(__file__).resolve().parent.parent / "hparams"
 _PROGRAM = "calibrate"
+_NAMED = 200  # records a data set whose relations are named
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,7 +79,10 @@ def _calibrate(options: argparse.Namespace) -> int:
     out: Path = options.out or _HPARAMS / "KGT" / f"{file_stems(options.model)[0]}.yaml"
     figures = out.with_name(f"{out.stem}.calibration.json")
     measured = _earlier(figures, told, stderr)
-    chosen_from = [one for _, _, records in pools for one in examples(records, options.size, options.seed)]
+    chosen_from, named = (
+        [one for _, _, records in pools for one in examples(records, size, options.seed)]
+        for size in (options.size, _NAMED)
+    )
 
     def keep() -> None:
         try:
@@ -96,7 +100,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         def advance(what: str, done: int, total: int) -> None:
             bars.update(task, description=what, completed=done, total=total)
 
-        chosen = Calibration(model, tok, chosen_from, hparams, measured, keep, advance).choose()
+        chosen = Calibration(model, tok, chosen_from, hparams, named, measured, keep, advance).choose()
     out.write_text(_yaml(chosen, told, measured), encoding="utf-8")
     stderr.print(Text(f"Written: {out}"))
     return 0

@@ -106,6 +106,7 @@ class Calibration:
         model, tok: the language model.
         examples: validation records.
         hparams: settings that are kept where nothing is chosen.
+        named: more of them, by which relations are named: that costs next to nothing.
         measured: figures of an earlier, interrupted call; new ones are entered as they come.
         keep: called whenever a figure was entered.
         advance: progress.
@@ -115,6 +116,7 @@ class Calibration:
     tok: Any
     examples: Sequence[Example]
     hparams: KGTHyperParams
+    named: Sequence[Example] = ()
     measured: Measured = field(default_factory=dict)
     keep: Callable[[], None] = lambda: None
     advance: Advance = lambda what, done, total: None
@@ -234,7 +236,7 @@ class Calibration:
 
     def _named(self) -> dict[str, Any]:
         if "rank" not in self.measured:
-            known = [one for one in self.examples if one.relation]
+            known = [one for one in self.named if one.relation]
             self.advance("naming relations", 0, 1)
             vocabulary = list(WIKIDATA_PHRASES.values())
             queries = [(one.query, one.subject, one.new) for one in known]

@@ -15,7 +15,7 @@ from kgt_editor.editors.mend import MENDHParams
 from kgt_editor.editors.none import NoneHParams
 from kgt_editor.editors.oppu import OPPUHParams
 from kgt_editor.editors.rome import ROMEHParams
-from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 
 LORA_MODULES = {"gpt2": ("c_attn", "c_fc"), "llama": ("q_proj", "v_proj", "up_proj")}
 ROME_MODULES = {
@@ -119,7 +119,7 @@ def icl_hparams(model: Any, **changes: Any) -> ICLHParams:
 def kgt_hparams(model: Any, **changes: Any) -> KGTHyperParams:
     # The graph changes whatever a random model makes of the facts.
     eager = {"optimizer": "algorithm1", "stop": "loss", "epsilon": 0, "retrieval_min": 0, "K": 2}
-    return KGTHyperParams(**{**eager, **changes})
+    return KGTHyperParams(**{**AS_PRINTED, **eager, **changes})
 
 
 def none_hparams(model: Any, **changes: Any) -> NoneHParams:

@@ -17,7 +17,7 @@ from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.build import build
 from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.scoring import score_targets
 
@@ -30,7 +30,7 @@ EAGER: dict[str, Any] = {"optimizer": "algorithm1", "stop": "loss", "epsilon": 0
 
 @pytest.fixture
 def editor() -> KGTEditor:
-    return KGTEditor(KGTHyperParams(**EAGER))
+    return KGTEditor(KGTHyperParams(**{**AS_PRINTED, **EAGER}))
 
 
 def test_it_is_registered_and_finds_its_files() -> None:

@@ -17,7 +17,7 @@ from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import relations
 from kgt_editor.kgt.editor import Feedback, edit, edit_batch, vocabulary
-from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm import forest, tree
 from kgt_editor.lm.reading import way_of
@@ -33,7 +33,7 @@ def request(answer: str = "Tarsil", query: str = QUERY, **more: Any) -> dict[str
 
 
 def enhanced(lm: LM, *base: Triple, **settings: Any) -> KGEnhancedLM:
-    hparams = KGTHyperParams.build(settings, "test")
+    hparams = KGTHyperParams.build({**AS_PRINTED, **settings}, "test")
     return KGEnhancedLM(*lm, PersonalGraph(MemoryGraph(base)), hparams)
 
 
@@ -89,14 +89,18 @@ def test_feedback_replaces_the_base_graphs_opposite(sensible: LM) -> None:
 
 def test_a_durable_graph_keeps_edits_with_their_probabilities(sensible: LM, tmp_path: Path) -> None:
     base = MemoryGraph(BASE)
-    model = KGEnhancedLM(*sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams())
+    model = KGEnhancedLM(
+        *sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams(**AS_PRINTED)
+    )
     outcome = edit(model, request())
     (entry,) = PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada").journal
     assert entry == outcome.edit
     assert entry.removed == (BASE[0],)
     assert entry.before == pytest.approx(0.02)  # read with the base's town
     assert entry.after == pytest.approx(0.95)  # read with the user's
-    again = KGEnhancedLM(*sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams())
+    again = KGEnhancedLM(
+        *sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams(**AS_PRINTED)
+    )
     assert [(fact.triple, fact.feedback) for fact in again.explain(QUERY)] == [(entry.added[0], entry)]
 
 
@@ -140,7 +144,7 @@ def test_undoing_every_edit_gives_the_base(sensible: LM) -> None:
 
 def test_another_user_sees_nothing_of_it(sensible: LM) -> None:
     base = MemoryGraph(BASE)
-    mine, yours = (KGEnhancedLM(*sensible, PersonalGraph(base), KGTHyperParams()) for _ in range(2))
+    mine, yours = (KGEnhancedLM(*sensible, PersonalGraph(base), KGTHyperParams(**AS_PRINTED)) for _ in range(2))
     edit(mine, request())
     assert triples(yours) == set(BASE)
     assert [fact.triple for fact in yours.explain(QUERY)] == [BASE[0]]

@@ -15,7 +15,7 @@ from kgt_editor.data.record import Record
 from kgt_editor.editors.base import create_editor, restore_model
 from kgt_editor.editors.kgt import KGTEditor
 from kgt_editor.evaluation.base_weights import BaseWeights
-from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.scoring import TargetScore
@@ -30,7 +30,7 @@ EAGER: dict[str, Any] = {"optimizer": "algorithm1", "stop": "loss", "epsilon": 0
 def edit_ask_and_undo(model: nn.Module, tok: Any, records: Records) -> tuple[list[TargetScore], str, int]:
     """Scores and an answer after two edits; how many triples they added. The edits are taken back."""
     prompts, targets = [r.query for r in records], [r.target_new for r in records]
-    editor = KGTEditor(KGTHyperParams(**EAGER))
+    editor = KGTEditor(KGTHyperParams(**{**AS_PRINTED, **EAGER}))
     before, _ = editor.apply(model, tok, [])
     assert isinstance(before, KGEnhancedLM)
     plain = before.score_targets(prompts, targets)

@@ -12,7 +12,7 @@ from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.templates import Templates
 from kgt_editor.lm.reading import way_of
@@ -35,7 +35,7 @@ TEMPLATES = Templates()
 
 
 def enhanced(lm: LM, *base: Triple, **settings: Any) -> KGEnhancedLM:
-    hparams = KGTHyperParams.build({"retrieval_min": 0.0, **settings}, "test")
+    hparams = KGTHyperParams.build({**AS_PRINTED, "retrieval_min": 0.0, **settings}, "test")
     return KGEnhancedLM(*lm, PersonalGraph(MemoryGraph(base)), hparams)
 
 

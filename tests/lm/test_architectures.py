@@ -12,7 +12,7 @@ from architectures import COMMON, FURTHER, PAGE, WINDOW, build, row
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import restore_model
 from kgt_editor.editors.kgt import KGTEditor
-from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.ranking import best_continuations
 from kgt_editor.lm import forest
@@ -86,7 +86,7 @@ def test_a_whole_edit(name: str, inference: str, tiny_gpt2: tuple[Any, Any], tin
     model, tok = built(name), tiny_gpt2[1]
     # The graph changes whatever a random model makes of the facts.
     settings: dict[str, Any] = {"optimizer": "algorithm1", "stop": "loss", "epsilon": 0, "retrieval_min": 0, "K": 2}
-    editor = KGTEditor(KGTHyperParams(**settings, inference=inference))
+    editor = KGTEditor(KGTHyperParams(**{**AS_PRINTED, **settings, "inference": inference}))
     prompts, targets = [record.query for record in tiny_records], [record.target_new for record in tiny_records]
     plain = score_targets(model, tok, prompts, targets)
     edited, restore = editor.apply(model, tok, [tiny_records[0].request(), tiny_records[2].request()])
