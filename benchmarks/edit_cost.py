@@ -67,7 +67,7 @@ def plain_edit(model: KGEnhancedLM, request: dict[str, Any], source: str) -> Non
         scored = {name: log_prob(prompt, f"{name} {SEPARATOR}").log_prob for name in vocabulary(model)}
         names = sorted(scored, key=lambda name: -scored[name])[: hparams.K]
     proposals = [Triple(told.subject, name, told.answer) for name in names]
-    present = model.candidates(told.subject)
+    present = model.candidates(told.subject, told.query)
     known = {}
     for triple in dict.fromkeys([*proposals, *present]):
         retrieval = log_prob(model.templates.retrieve.format(q=told.query, e_q=told.subject), triple.relation)

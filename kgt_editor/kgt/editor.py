@@ -190,11 +190,8 @@ def _probability(model: KGEnhancedLM, problem: Problem, graph: tuple[ScoredTripl
 
 
 def _head(model: KGEnhancedLM, subject: str) -> str:
-    """The graph's spelling of the subject, where the graph knows it in another case only."""
-    if model.graph.triples_from(subject, 1):
-        return subject
-    linked = model.graph.link(subject)
-    return linked if linked is not None and linked.casefold() == subject.casefold() else subject
+    """The head under which the graph keeps facts about the subject."""
+    return subject if model.graph.triples_from(subject, 1) else model.graph.head_for(subject)
 
 
 def propose_relations(asked: Sequence[_Asked]) -> list[list[str]]:

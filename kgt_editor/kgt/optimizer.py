@@ -102,8 +102,8 @@ def greedy(problem: Problem, hparams: KGTHyperParams) -> Solution:
         make("add", max(new, key=lambda z: value([*graph.values(), z])))
     for scored in problem.replaced:
         make("remove", scored)
-    # A triple that was added or removed once is settled: no move can be taken back.
-    settled: set[Triple] = {step.triple for step in steps}
+    # A triple that was added or removed once is settled: no move can be taken back. What holds the answer stays.
+    settled: set[Triple] = {step.triple for step in steps} | {scored.triple for scored in told}
     while True:
         left = list(graph.values())
         current = value(left)

@@ -105,10 +105,14 @@ class PromptedLM(nn.Module):
             As :meth:`score_targets`.
         """
         mixed = [index for index, context in enumerate(contexts) if self._needs_plain(context)]
-        single = [index for index, context in enumerate(contexts) if not self._needs_plain(context)]
-        texts, answers = [contexts[i].text for i in single], [targets[i] for i in single]
-        found = score_targets(self.lm, self.tok, texts, answers, batch_size=batch_size)
-        scores = dict(zip(single, found, strict=True))
+        # Plain prompts are put together as without any edit, so that their scores are the same to the last bit.
+        plainly = [index for index, context in enumerate(contexts) if not context.weight]
+        single = [index for index, context in enumerate(contexts) if context.weight and not self._needs_plain(context)]
+        scores: dict[int, TargetScore] = {}
+        for group in (plainly, single):
+            texts, answers = [contexts[i].text for i in group], [targets[i] for i in group]
+            found = score_targets(self.lm, self.tok, texts, answers, batch_size=batch_size)
+            scores.update(zip(group, found, strict=True))
         pairs = continuation_ids_batch(self.tok, [contexts[i].text for i in mixed], [targets[i] for i in mixed])
         plain = encode(self.tok, [prompts[i].rstrip() for i in mixed])
         asked = [
@@ -200,14 +204,16 @@ class PromptedLM(nn.Module):
         if refused:
             raise KgtError(f"{type(self).__name__}'s forward takes no {refused[0]}; use .lm for the model underneath")
         mask = mask_of(input_ids, self.tok.pad_token_id) if attention_mask is None else attention_mask
-        ahead = self.prefixes(self._texts(input_ids, mask))
-        encoded = iter(encode(self.tok, [context.text for context in ahead if context.weight]))
-        prefixes = [next(encoded) if context.weight else [] for context in ahead]
+        texts = self._texts(input_ids, mask)
+        ahead = self.prefixes(texts)
+        behind, prefixes = input_ids.clone(), []
+        for row, (context, text) in enumerate(zip(ahead, texts, strict=True)):
+            prefixes.append(self._put_in_front(context.text, text, behind[row], mask[row]) if context.weight else [])
         longest = max_positions(self.lm)
         length = max(len(prefix) + int(row.sum()) for prefix, row in zip(prefixes, mask, strict=True))
         if longest is not None and length > longest:
             raise KgtError(f"{length} tokens with what stands in front do not fit the model's context of {longest}")
-        logits = logits_behind(self.lm, self.tok, input_ids, mask, prefixes)
+        logits = logits_behind(self.lm, self.tok, behind, mask, prefixes)
         if any(self._needs_plain(context) for context in ahead):
             plain = logits_behind(self.lm, self.tok, input_ids, mask, [[] for _ in prefixes])
             weights = torch.tensor([context.weight for context in ahead], device=logits.device)[:, None, None]
@@ -215,6 +221,24 @@ class PromptedLM(nn.Module):
             logits = torch.where(weights > 0, mixed, plain.float())
         loss: Any = None if labels is None else next_token_loss(logits, labels, mask)
         return CausalLMOutput(loss=loss, logits=logits)
+
+    def _put_in_front(self, prefix: str, text: str, ids: Tensor, mask: Tensor) -> list[int]:
+        """The prefix's token ids before a row; behind a space the row's first word becomes what it is in running text.
+
+        There a word has other ids than at the beginning of a text. A row whose ids do not come out the same but for
+        that one is left as it is.
+        """
+        if not prefix.endswith(" "):
+            return encode(self.tok, [prefix])[0]
+        places = mask.nonzero()[:, 0].tolist()
+        if places and int(ids[places[0]]) == self.tok.bos_token_id:
+            places = places[1:]
+        own = ids[places].tolist()
+        (joined,) = encode(self.tok, [f"{prefix}{text.strip()}"])
+        if own and len(joined) > len(own) and joined[len(joined) - len(own) + 1 :] == own[1:]:
+            ids[places[0]] = joined[len(joined) - len(own)]
+            return joined[: len(joined) - len(own)]
+        return encode(self.tok, [prefix.rstrip()])[0]
 
     def _texts(self, input_ids: Tensor, mask: Tensor) -> list[str]:
         rows = zip(input_ids, mask, strict=True)

@@ -15,6 +15,7 @@ from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.templates import Templates
+from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.scoring import score_targets
 
 LM = tuple[Any, Any]
@@ -44,19 +45,20 @@ def lines(facts: list[str]) -> str:
 
 def test_every_fact_stands_in_front_the_newest_last(tiny_lm: LM) -> None:
     model = edited(tiny_lm)
-    assert model.rewrite([QUERY]) == [lines(FACTS) + QUERY]
-    assert model.prefixes([f"{QUERY} Quin"]) == [lines(FACTS)]
+    assert model.contexts([QUERY]) == [Context(lines(FACTS) + QUERY, 1.0)]
+    assert model.prefixes([f"{QUERY} Quin"]) == [Context(lines(FACTS), 1.0)]
     expected = score_targets(*tiny_lm, [lines(FACTS) + QUERY], ["Norrish"])
     assert model.score_targets([QUERY], ["Norrish"]) == expected
 
 
 def test_bm25_takes_the_closest_facts_only(tiny_lm: LM) -> None:
     model = edited(tiny_lm, retrieval="bm25", k=1)
-    assert model.rewrite(["The tongue of Ada Brun is", "The birthplace of Milo Castrel is"]) == [
+    asked = ["The tongue of Ada Brun is", "The birthplace of Milo Castrel is"]
+    assert [context.text for context in model.contexts(asked)] == [
         lines(FACTS[:1]) + "The tongue of Ada Brun is",
         lines(FACTS[1:2]) + "The birthplace of Milo Castrel is",
     ]
-    assert model.rewrite(["Xyz"]) == ["Xyz"]
+    assert model.contexts(["Xyz"]) == [Context("Xyz", 0.0)]
 
 
 def test_a_new_answer_to_a_prompt_replaces_the_old_one(tiny_gpt2: LM) -> None:
@@ -70,7 +72,7 @@ def test_the_oldest_facts_are_dropped_where_the_context_is_full(count: int, tiny
     model, tok = edited(tiny_lm, requests, answer_tokens=8), tiny_lm[1]
     facts = [f"{r['prompt']} {r['target_new']}" for r in requests]
     for room in (8, 60):
-        (text,) = model.rewrite([QUERY], new_tokens=room)
+        ((text, _),) = model.contexts([QUERY], new_tokens=room)
         kept = text.count("New: ")
         assert text == lines(facts[len(facts) - kept :]) + QUERY
         assert len(tok(text).input_ids) <= 256 - room
@@ -84,7 +86,7 @@ def test_the_oldest_facts_are_dropped_where_the_context_is_full(count: int, tiny
 
 def test_a_query_that_fills_the_context_is_asked_as_it_is(tiny_gpt2: LM) -> None:
     long = "town of " * 125
-    assert edited(tiny_gpt2).rewrite([long]) == [long]
+    assert edited(tiny_gpt2).contexts([long]) == [Context(long, 0.0)]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -157,7 +159,7 @@ def test_undoing_brings_the_plain_model_back(tiny_lm: LM) -> None:
     assert model.facts(QUERY) == FACTS[:1]
     first()
     assert model.score_targets([QUERY], ["Quin"]) == score_targets(*tiny_lm, [QUERY], ["Quin"])
-    assert model.prefixes([QUERY]) == [""]
+    assert model.prefixes([QUERY]) == [Context("", 0.0)]
 
 
 def test_weights_are_shared_never_copied(tiny_gpt2: LM) -> None:

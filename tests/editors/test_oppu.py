@@ -20,6 +20,7 @@ from kgt_editor.editors.memory import Told
 from kgt_editor.editors.oppu import OPPUEditor, OPPUHParams, apply_oppu_to_model, encode_feedback, tune
 from kgt_editor.editors.oppu_model import PersonalLM, with_shared_weights
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
+from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.scoring import score_targets
 
 LM = tuple[Any, Any]
@@ -236,8 +237,8 @@ def test_profile_and_retrieved_feedback_stand_in_front(tiny_lm: LM) -> None:
     personal = edited(tiny_lm, LONG, SHORT, retrieval_k=1, profile="I teach.", num_steps=2)
     query = "The tongue of Ada Brun is"
     ahead = "I teach.\nThe mother tongue of Ada Brun is Old Velmoran\n"
-    assert personal.rewrite([query]) == [ahead + query]
-    assert personal.prefixes([f"{query} Old Velmoran"]) == [ahead]
+    assert personal.contexts([query]) == [Context(ahead + query, 1.0)]
+    assert personal.prefixes([f"{query} Old Velmoran"]) == [Context(ahead, 1.0)]
     assert personal.score_targets([query], ["Quin"]) == score_targets(personal.lm, tok, [ahead + query], ["Quin"])
     batch = tok([query], return_tensors="pt")
     out = personal.generate(**batch, max_new_tokens=3)

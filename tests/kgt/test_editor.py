@@ -32,6 +32,9 @@ def request(answer: str = "Tarsil", query: str = QUERY, **more: Any) -> dict[str
     return {"prompt": query, "subject": "Ada Brun", "target_new": answer, **more}
 
 
+PRINTED = KGTHyperParams(**AS_PRINTED)
+
+
 def enhanced(lm: LM, *base: Triple, **settings: Any) -> KGEnhancedLM:
     hparams = KGTHyperParams.build({**AS_PRINTED, **settings}, "test")
     return KGEnhancedLM(*lm, PersonalGraph(MemoryGraph(base)), hparams)
@@ -89,18 +92,14 @@ def test_feedback_replaces_the_base_graphs_opposite(sensible: LM) -> None:
 
 def test_a_durable_graph_keeps_edits_with_their_probabilities(sensible: LM, tmp_path: Path) -> None:
     base = MemoryGraph(BASE)
-    model = KGEnhancedLM(
-        *sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams(**AS_PRINTED)
-    )
+    model = KGEnhancedLM(*sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), PRINTED)
     outcome = edit(model, request())
     (entry,) = PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada").journal
     assert entry == outcome.edit
     assert entry.removed == (BASE[0],)
     assert entry.before == pytest.approx(0.02)  # read with the base's town
     assert entry.after == pytest.approx(0.95)  # read with the user's
-    again = KGEnhancedLM(
-        *sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), KGTHyperParams(**AS_PRINTED)
-    )
+    again = KGEnhancedLM(*sensible, PersonalGraph(base, Journal(tmp_path / "journal.db"), "ada"), PRINTED)
     assert [(fact.triple, fact.feedback) for fact in again.explain(QUERY)] == [(entry.added[0], entry)]
 
 
@@ -111,7 +110,13 @@ def test_a_restated_answer_changes_nothing(sensible: LM) -> None:
     again = edit(model, request())
     assert (again.edit.added, again.edit.removed) == ((), ())
     assert triples(model) == before
-    assert edit(enhanced(sensible), request("Velmora")).edit.added == ()
+    assert again.became == "restated"
+
+
+def test_what_the_model_says_already_is_stored(sensible: LM) -> None:
+    outcome = edit(enhanced(sensible), request("Velmora"))
+    assert [triple.tail for triple in outcome.edit.added] == ["Velmora"]
+    assert outcome.became == "held"
 
 
 @pytest.mark.parametrize("query", [QUERY, "The birthplace of Ada Brun is"])
@@ -144,7 +149,7 @@ def test_undoing_every_edit_gives_the_base(sensible: LM) -> None:
 
 def test_another_user_sees_nothing_of_it(sensible: LM) -> None:
     base = MemoryGraph(BASE)
-    mine, yours = (KGEnhancedLM(*sensible, PersonalGraph(base), KGTHyperParams(**AS_PRINTED)) for _ in range(2))
+    mine, yours = (KGEnhancedLM(*sensible, PersonalGraph(base), PRINTED) for _ in range(2))
     edit(mine, request())
     assert triples(yours) == set(BASE)
     assert [fact.triple for fact in yours.explain(QUERY)] == [BASE[0]]
@@ -309,3 +314,32 @@ def test_nan_changes_nothing(tiny_lm: LM) -> None:
     with pytest.raises(NumericalError):
         edit(model, request())
     assert model.graph.journal == []
+
+
+def test_feedback_that_changes_nothing_in_the_answer_is_kept_and_said(tiny_lm: LM) -> None:
+    # A random model follows no fact: every edit is stored all the same, and told anew replaces the old answer.
+    model = KGEnhancedLM(*tiny_lm, PersonalGraph(MemoryGraph(())), KGTHyperParams(relation_source="query"))
+    first = edit(model, request("Tarsil"))
+    assert first.became in ("held", "kept but not followed")
+    assert first.edit.added == (Triple("Ada Brun", "was born in the town of", "Tarsil"),)
+    second = edit(model, request("Quindle"))
+    assert second.edit.removed == first.edit.added
+    assert model.graph.triples_from("Ada Brun") == [Triple("Ada Brun", "was born in the town of", "Quindle")]
+    assert edit(model, request("Quindle")).edit.added == ()
+    (fact,) = model.explain(QUERY)
+    assert (fact.triple.tail, fact.probability) == ("Quindle", 1.0)
+
+
+def test_by_similarity_scoring_answering_and_generating_agree(tiny_lm: LM) -> None:
+    settings = KGTHyperParams(relation_source="query", reading="stored", guard_midpoint=-1.0)
+    model = KGEnhancedLM(*tiny_lm, PersonalGraph(MemoryGraph(())), settings)
+    edit(model, request("Tarsil"))
+    for prompt in (QUERY, "The birthplace of Ada Brun is"):
+        ids = model.tok(prompt, return_tensors="pt").input_ids
+        new = model.generate(ids, max_new_tokens=3)[0, ids.shape[1] :]
+        assert model.tok.decode(new, skip_special_tokens=True).strip().split("\n")[0] == model.answer(prompt, 3)
+    (score,) = model.score_targets([QUERY], ["Tarsil"])
+    ids = model.tok(f"{QUERY} Tarsil", return_tensors="pt").input_ids
+    logits = model(ids).logits[0].log_softmax(-1)
+    joined = sum(float(logits[place - 1, ids[0, place]]) for place in range(ids.shape[1] - score.tokens, ids.shape[1]))
+    assert joined == pytest.approx(score.log_prob, abs=2e-3)

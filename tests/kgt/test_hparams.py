@@ -33,7 +33,7 @@ def test_every_model_has_a_file_and_both_presets() -> None:
     [
         ("optimizer", "sgd", "'greedy' or 'algorithm1'"),
         ("stop", "never", "'loss', 'answer' or 'both'"),
-        ("relation_source", "oracle", "'generate', 'rank' or 'user'"),
+        ("relation_source", "oracle", "'generate', 'rank', 'user' or 'query'"),
         ("inference", "top2", "'top1' or 'marginal'"),
         ("K", 0, "greater than or equal to 1"),
         ("retrieval_min", 1.5, "less than 1"),

@@ -143,7 +143,7 @@ def test_greedy_with_stop_answer_ends_earlier_than_with_loss() -> None:
 
 
 def test_greedy_stores_an_answer_that_gains_nothing_and_stops_there() -> None:
-    weak, weaker = scored("weak", 0.4, 0.015), scored("weaker", 0.3, 0.012)
+    weak, weaker = scored("weak", 0.4, 0.015), scored("weaker", 0.3, 0.001)
     solution = greedy(problem([weaker, weak], [G1]), KGTHyperParams(min_gain=0.02))
     assert trace(solution) == ["+weak"]
     assert not solution.done
