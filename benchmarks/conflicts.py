@@ -27,8 +27,8 @@ from kgt_editor.data.base import KnownFact
 from kgt_editor.data.conflicts import KINDS, OTHER_USER, USER, Conflict, conflicts
 from kgt_editor.data.personal_conflicts import conceptnet_conflicts
 from kgt_editor.data.record import Held
-from kgt_editor.editors.base import resolve_hparams
 from kgt_editor.editors.kgt import base_graph
+from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.conceptnet import read_lines, tsv_rows
 from kgt_editor.graph.personal import PersonalGraph
@@ -65,8 +65,8 @@ def hparams_of(variant: str, model: str) -> KGTHyperParams:
         raise UsageError(f"unknown variant '{variant}'; known: {', '.join(VARIANTS)}")
     preset, settings = VARIANTS[variant]
     name = "kgt" if preset is None else f"kgt:{preset}"
-    path = resolve_hparams(name, model, ROOT / "hparams")
-    return KGTHyperParams.from_hparams(path).override(settings, f"variant '{variant}'")
+    hparams, _ = find_hparams(KGTHyperParams, name, model, ROOT / "hparams")
+    return hparams.override(settings, f"variant '{variant}'")
 
 
 def right(model: KGEnhancedLM, asked: Sequence[KnownFact]) -> list[bool]:

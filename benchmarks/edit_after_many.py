@@ -21,8 +21,8 @@ from json_report import report
 from many_edits import ROOT, TIMED, request, time_in_turn
 
 from kgt_editor.data import world
-from kgt_editor.editors.base import resolve_hparams
 from kgt_editor.editors.kgt import base_graph
+from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.triple import Triple
@@ -67,7 +67,7 @@ def run(folder: Path) -> dict[str, Any]:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     model_name = manifest["config"]["model"]
     lm, tok = load_model(model_name)
-    hparams = KGTHyperParams.from_hparams(resolve_hparams("kgt", model_name, ROOT / "hparams"))
+    hparams = find_hparams(KGTHyperParams, "kgt", model_name, ROOT / "hparams")[0]
     graphs = {name: PersonalGraph(base_graph(hparams.graph)) for name in ("new_user", "this_user")}
     edits = replay(folder / "records.csv.gz", graphs["this_user"])
     users = {name: KGEnhancedLM(lm, tok, graph, hparams) for name, graph in graphs.items()}

@@ -27,8 +27,9 @@ from rich.progress import track
 
 from kgt_editor.data.record import Record
 from kgt_editor.data.world import load_world
-from kgt_editor.editors.base import Editor, create_editor, resolve_hparams, restore_model
+from kgt_editor.editors.base import Editor, create_editor, restore_model
 from kgt_editor.editors.kgt import base_graph
+from kgt_editor.editors.settings import find_hparams
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
@@ -92,7 +93,7 @@ class Bench:
             changes = {"max_iters": "1", "batch_size": "2"} if other in ("mend", "ke") else {}
             self.editors[other] = create_editor(other, name, ROOT / "hparams", changes)
             self.editors[other].prepare(self.lm, self.tok, world.training[:64])
-        kgt = KGTHyperParams.from_hparams(resolve_hparams("kgt", name, ROOT / "hparams")).override({"graph": "world"})
+        kgt = find_hparams(KGTHyperParams, "kgt", name, ROOT / "hparams")[0].override({"graph": "world"})
         # A user who has told everything, one of whose facts every query is answered with, and one who told nothing.
         told = PersonalGraph(base_graph("none"))
         for record in world.records:

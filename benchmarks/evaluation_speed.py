@@ -29,9 +29,8 @@ from rich.progress import track
 
 from kgt_editor.data import base as data_base
 from kgt_editor.data.record import Record
-from kgt_editor.editors.base import resolve_hparams
 from kgt_editor.editors.kgt import base_graph
-from kgt_editor.errors import UsageError
+from kgt_editor.editors.settings import find_hparams
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, scorer
 from kgt_editor.evaluation.protocol import CASES_A_BATCH
 from kgt_editor.graph.personal import PersonalGraph
@@ -79,11 +78,8 @@ def told_everything(lm: Any, tok: Any, model_name: str, records: Sequence[Record
     graph = PersonalGraph(base_graph("none"))
     for record in records:
         graph.add(Triple(record.subject, verbalise(record.relation_id), record.target_new))
-    try:
-        path = resolve_hparams("kgt", model_name, ROOT / "hparams")
-    except UsageError:  # a model of one's own
-        path = resolve_hparams("kgt", "gpt2", ROOT / "hparams")
-    return KGEnhancedLM(lm, tok, graph, KGTHyperParams.from_hparams(path))
+    hparams, _ = find_hparams(KGTHyperParams, "kgt", model_name, ROOT / "hparams")
+    return KGEnhancedLM(lm, tok, graph, hparams)
 
 
 def ways(model: Any, tok: Any, kgt: KGEnhancedLM) -> dict[str, Way]:

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from kgt_editor.data import world
-from kgt_editor.editors.base import resolve_hparams
 from kgt_editor.editors.kgt import base_graph
+from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.kgt.editor import edit
@@ -36,7 +36,7 @@ def run(model_name: str, edits: int, facts: int, seed: int) -> dict[str, Any]:
     if edits < facts:
         raise UsageError(f"--edits {edits} is below --facts {facts}: every fact is answered at least once")
     lm, tok = load_model(model_name)
-    hparams = KGTHyperParams.from_hparams(resolve_hparams("kgt", model_name, ROOT / "hparams"))
+    hparams = find_hparams(KGTHyperParams, "kgt", model_name, ROOT / "hparams")[0]
     model = KGEnhancedLM(lm, tok, PersonalGraph(base_graph(hparams.graph)), hparams)
     chance = random.Random(seed)
     known = [fact for name in ("test", "neighbour") for fact in world.splits()[name]]

@@ -31,7 +31,8 @@ from transformers.utils import logging
 from kgt_editor.config import HParams, parse_value
 from kgt_editor.data import base as data_base
 from kgt_editor.data.base import DataSet
-from kgt_editor.editors.base import get_editor_class, resolve_hparams
+from kgt_editor.editors.base import get_editor_class
+from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.console import results_console
@@ -114,7 +115,7 @@ def judge(found: dict[str, Any]) -> float:
 def run(args: argparse.Namespace) -> None:
     """The whole sweep."""
     cls = get_editor_class(args.editor)
-    shipped = cls.hparams_class.from_hparams(resolve_hparams(args.editor, args.model, ROOT / "hparams"))
+    shipped, _ = find_hparams(cls.hparams_class, args.editor, args.model, ROOT / "hparams")
     data = data_base.load(args.dataset, args.data)
     if not data.validation:
         raise UsageError(f"data set '{args.dataset}' has no validation records to choose settings on")
