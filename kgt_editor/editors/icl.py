@@ -195,12 +195,12 @@ class ICLEditor(Editor):
     hparams: ICLHParams
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
-        """Any causal LM in evaluation mode."""
+        """Any causal LM; where facts are triples, for which it is asked at once, one in evaluation mode."""
         if isinstance(model, InContextLM):
             return True, ""
         if isinstance(model, PromptedLM):
             return False, f"it is wrapped as {type(model).__name__} already; give its .lm"
-        return reading.check_model(model)
+        return reading.check_model(model) if self.hparams.fact == "triple" else (True, "")
 
     def apply(
         self,

@@ -248,7 +248,13 @@ def test_modes_and_gradients_stay_as_they_were(name: str, tiny_lm: LM, tiny_reco
     frozen = next(model.parameters())
     frozen.requires_grad_(False)
     model.train()
-    editor.apply(model, tok, requests_of(tiny_records[:1]))
+    supported, reason = editor.supports(model)
+    if supported:
+        editor.apply(model, tok, requests_of(tiny_records[:1]))
+    else:  # an editor that asks the model, whose dropout is at work
+        assert "in training mode" in reason
+        with pytest.raises(UnsupportedModelError, match="in training mode"):
+            editor.apply(model, tok, requests_of(tiny_records[:1]))
     assert all(module.training for module in model.modules())
     assert [p.requires_grad for p in model.parameters()] == [p is not frozen for p in model.parameters()]
     assert all(parameter.grad is None for parameter in model.parameters())
