@@ -126,6 +126,8 @@ class KGEnhancedLM(PromptedLM):
             question = _without_tail(query, triples) if joined else query
             if triples:
                 asked[query] = (question, subject, triples)
+        if not asked:
+            return [[] for _ in queries]
         weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
         found = dict(zip(asked, weigh(list(asked.values()), batch_size), strict=True))
         return [found.get(query, []) for query in queries]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 
 _PROBE = "KGTUSERWORDS"
-_MARKS: WeakKeyDictionary[Any, tuple[str, str] | None] = WeakKeyDictionary()
+_Marks = tuple[re.Pattern[str], re.Pattern[str]]
+_MARKS: WeakKeyDictionary[Any, _Marks | None] = WeakKeyDictionary()
 
 
 class Turn(NamedTuple):
@@ -35,12 +37,11 @@ def last_turn(tok: Any, text: str) -> Turn | None:
     if marks is None:
         return None
     opening, closing = marks
-    start = text.rfind(opening)
-    if start < 0:
+    *_, opened = (None, *opening.finditer(text))
+    closed = closing.search(text, opened.end()) if opened else None
+    if opened is None or closed is None:
         return None
-    start += len(opening)
-    end = text.find(closing, start)
-    return None if end < 0 else Turn(text[:start], text[start:end], text[end:])
+    return Turn(text[: opened.end()], text[opened.end() : closed.start()], text[closed.start() :])
 
 
 def as_chat(tok: Any, content: str, begun: str = "") -> str:
@@ -56,14 +57,14 @@ def has_template(tok: Any) -> bool:
     return _user_marks(tok) is not None
 
 
-def _user_marks(tok: Any) -> tuple[str, str] | None:
+def _user_marks(tok: Any) -> _Marks | None:
     """What a chat template writes in front of a user's message and behind it."""
     if tok not in _MARKS:
         _MARKS[tok] = _find_marks(tok)
     return _MARKS[tok]
 
 
-def _find_marks(tok: Any) -> tuple[str, str] | None:
+def _find_marks(tok: Any) -> _Marks | None:
     if not getattr(tok, "chat_template", None):
         return None
     try:
@@ -78,4 +79,9 @@ def _find_marks(tok: Any) -> tuple[str, str] | None:
     closes = [(place, len(mark)) for mark in special if (place := after.find(mark)) >= 0]
     if not found or opens < 0 or not closes:
         return None
-    return before[opens:], after[: sum(min(closes))]
+    return _loose(before[opens:]), _loose(after[: sum(min(closes))])
+
+
+def _loose(mark: str) -> re.Pattern[str]:
+    """The mark with any space in it: some tokenizers write a space behind a special token."""
+    return re.compile(r"\s*".join(map(re.escape, "".join(mark.split()))) + (r"\s*" if mark[-1:].isspace() else ""))

@@ -12,6 +12,7 @@ from transformers import LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.lm import chat
 from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, combine, score_mixed
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.passes import in_passes
@@ -139,7 +140,8 @@ class PromptedLM(nn.Module):
 
         def run(start: int, end: int) -> None:
             part = order[start:end]
-            new = self._write([prompts[i] for i in part], [contexts[i] for i in part], max_new_tokens=max_new_tokens)
+            own = encode(self.tok, [prompts[i].rstrip() for i in part])
+            new = self._write(own, [contexts[i] for i in part], max_new_tokens=max_new_tokens)
             answers.update(zip(part, map(self._first_line, new.tolist()), strict=True))
 
         in_passes(len(order), lambda start: _ANSWERS_AT_ONCE, run)
@@ -149,16 +151,17 @@ class PromptedLM(nn.Module):
         text: str = self.tok.decode(ids, skip_special_tokens=True)
         return text.strip().split("\n")[0]
 
-    def _write(self, prompts: Sequence[str], contexts: Sequence[Context], **kwargs: Any) -> Tensor:
-        """What is written behind each context, shape (rows, new tokens)."""
+    def _write(self, own: Sequence[list[int]], contexts: Sequence[Context], **kwargs: Any) -> Tensor:
+        """What is written behind each context, shape (rows, new tokens); ``own`` are the prompts' token ids."""
         pad = self.tok.pad_token_id or 0
-        rows = encode(self.tok, [context.text.rstrip() for context in contexts])
+        read = iter(encode(self.tok, [context.text.rstrip() for context in contexts if context.weight]))
+        rows = [next(read) if context.weight else ids for context, ids in zip(contexts, own, strict=True)]
         ids, mask = left_pad(rows, pad, self.device)
         kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": pad, **kwargs}
         if any(self._needs_plain(context) for context in contexts):
             if int(kwargs["num_beams"]) > 1:
                 raise KgtError("answers read off two prompts are written without beams: leave num_beams at 1")
-            plain = left_pad(encode(self.tok, [prompt.rstrip() for prompt in prompts]), pad, self.device)
+            plain = left_pad(own, pad, self.device)
             weights = [context.weight for context in contexts]
             beside = PlainBeside(self.lm, *plain, ids.shape[1], weights, self.contrast)
             kwargs["logits_processor"] = LogitsProcessorList([beside, *(kwargs.get("logits_processor") or ())])
@@ -180,7 +183,8 @@ class PromptedLM(nn.Module):
         mask = mask_of(input_ids, self.tok.pad_token_id) if attention_mask is None else attention_mask
         prompts = self._texts(input_ids, mask)
         contexts = self.contexts(prompts, int(kwargs.get("max_new_tokens") or 0))
-        new = self._write(prompts, contexts, **kwargs).to(input_ids.device)
+        own = [row[keep.bool()].tolist() for row, keep in zip(input_ids, mask, strict=True)]
+        new = self._write(own, contexts, **kwargs).to(input_ids.device)
         return torch.cat([input_ids.repeat_interleave(len(new) // len(input_ids), 0), new], dim=1)
 
     def forward(
@@ -241,8 +245,13 @@ class PromptedLM(nn.Module):
         return encode(self.tok, [prefix.rstrip()])[0]
 
     def _texts(self, input_ids: Tensor, mask: Tensor) -> list[str]:
-        rows = zip(input_ids, mask, strict=True)
-        return [str(self.tok.decode(row[keep.bool()], skip_special_tokens=True)) for row, keep in rows]
+        rows = [row[keep.bool()] for row, keep in zip(input_ids, mask, strict=True)]
+        whole = [str(self.tok.decode(row)) for row in rows]
+        # The marks of a chat are a part of it; of plain text only what the tokenizer puts around it is special.
+        return [
+            text if chat.last_turn(self.tok, text) else str(self.tok.decode(row, skip_special_tokens=True))
+            for text, row in zip(whole, rows, strict=True)
+        ]
 
 
 def check_pairs(prompts: Sequence[str], targets: Sequence[str]) -> None:

@@ -24,6 +24,12 @@ def encode(tok: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]
         return []
     different = list(dict.fromkeys(texts))  # an evaluation asks every prompt twice
     rows: list[list[int]] = tok(different, return_attention_mask=False).input_ids
+    # The text of a chat brings its own BOS.
+    start, begins = tok.bos_token_id, str(tok.bos_token)
+    rows = [
+        row[1:] if row[:2] == [start, start] and text.startswith(begins) else row
+        for text, row in zip(different, rows, strict=True)
+    ]
     # A tokenizer that closes every text with EOS would put it between context and continuation.
     end, mark = tok.eos_token_id, str(tok.eos_token)
     found = {

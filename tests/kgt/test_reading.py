@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.journal import Edit
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.reading import Reader
 from kgt_editor.kgt.templates import Templates
+from kgt_editor.lm.tokens import encode
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -72,3 +78,22 @@ def test_a_chat_keeps_its_form(with_template: WithTemplate) -> None:
 def test_chat_needs_a_template(tiny_llama: tuple[Any, Any]) -> None:
     with pytest.raises(UsageError, match="chat template"):
         reader(tiny_llama[1], "chat")
+
+
+def test_a_chat_comes_out_of_generate_with_its_marks(tiny_llama: tuple[Any, Any], with_template: WithTemplate) -> None:
+    model, tok = tiny_llama[0], with_template("<s>" + CHATML)
+    model.resize_token_embeddings(len(tok))
+    text = tok.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=True)
+    assert encode(tok, [text])[0].count(tok.bos_token_id) == 1
+    asked: list[list[int]] = []
+    graph = PersonalGraph(MemoryGraph(()))
+    personal = KGEnhancedLM(model, tok, graph, KGTHyperParams(guard_midpoint=-1.0))
+    ids = torch.tensor(encode(tok, [text]))
+    model.register_forward_pre_hook(lambda _, __, given: asked.append(given["input_ids"][0].tolist()), with_kwargs=True)
+    personal.generate(ids, max_new_tokens=1)
+    assert asked[0] == ids[0].tolist()  # an empty graph changes nothing
+    graph.commit(TOLD.query, TOLD.answer, [TRIPLE])
+    asked.clear()
+    personal.generate(ids, max_new_tokens=1)
+    read = [tok.decode(row) for row in asked if len(row) > ids.shape[1]]
+    assert any(SENTENCE in text and text.count("<|im_start|>") == 2 and text.count("<s>") == 1 for text in read)
