@@ -23,6 +23,7 @@ from kgt_editor.errors import KgtError, UsageError
 
 _HPARAMS = Path(__file__).resolve().parent.parent / "hparams"
 _PROGRAM = "calibrate"
+_CURVE = ("guard_midpoint", "guard_slope", "retrieval_min")
 _NAMED = 200  # records a data set whose relations are named
 
 
@@ -162,7 +163,16 @@ def _yaml(chosen: Any, told: dict[str, Any], measured: dict[str, Any]) -> str:
     ]
     shown = chosen.model_dump(exclude_defaults=True) | {
         key: getattr(chosen, key)
-        for key in ("alg_name", "model_name", "reading", "contrast", "guard", "guard_midpoint", "guard_slope")
+        for key in (
+            "alg_name",
+            "model_name",
+            "reading",
+            "contrast",
+            "guard",
+            "guard_midpoint",
+            "guard_slope",
+            "retrieval_min",
+        )
     }
     shown["relation_source"] = chosen.relation_source
     return "".join(f"# {line}\n" for line in lines) + yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)

@@ -4,10 +4,10 @@ Three choices, one after the other, each from forward passes that are made once:
 
 1. *reading* and *contrast*: with every record's fact in front, what makes the edit and paraphrase prompts come out best
    (the sum of score and accuracy of both).
-2. *guard_midpoint* and *guard_slope*: with the reading chosen, the logistic curve under which questions in the edit's
-   scope follow the fact and other questions on the subject keep their answer. Both sides count alike: score + accuracy
-   of the paraphrases + 2 x the share of other questions whose answer stays. Other questions are the records' own
-   (``same_subject_prompts``), or other records' prompts with the subject put in.
+2. *guard_midpoint*, *guard_slope* and *retrieval_min*: with the reading chosen, the logistic curve under which questions
+   in the edit's scope follow the fact and other questions on the subject keep their answer. Both sides count alike:
+   score + accuracy of the paraphrases + 2 x the share of other questions whose answer stays. Other questions are the
+   records' own (``same_subject_prompts``), or other records' prompts with the subject put in.
 3. *relation_source*: ``rank`` where it names the relation of most records right, else ``query``.
 
 The answer's first token stands for the whole in step 2.
@@ -15,6 +15,8 @@ The answer's first token stands for the whole in step 2.
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +40,8 @@ from kgt_editor.lm.tokens import continuation_ids_batch, encode
 CONTRASTS: tuple[Contrast, ...] = (0.0, 0.5, "adaptive")
 MIDPOINTS = tuple(round(0.05 * step, 2) for step in range(-1, 11))
 SLOPES = (10.0, 20.0, 40.0)
+#: Least P(z|q) with which a fact is read at all; less of it costs passes, and moves answers that hang by a hair.
+LEASTS = (0.05, 0.01, 0.002)
 #: Share of records whose relation ``rank`` has to name right to be chosen.
 LEAST_NAMED = 0.6
 PARAPHRASES, OTHERS = 2, 3  # prompts of a record that are asked, at most
@@ -128,7 +132,12 @@ class Calibration:
         curve = self._curve(chosen)
         named = self._named()
         source = "rank" if named["of"] and named["top 1"] >= LEAST_NAMED else "query"
-        values = {"guard_midpoint": curve["midpoint"], "guard_slope": curve["slope"], "relation_source": source}
+        values = {
+            "guard_midpoint": curve["midpoint"],
+            "guard_slope": curve["slope"],
+            "retrieval_min": curve["least"],
+            "relation_source": source,
+        }
         return chosen.override(values, "calibrate")
 
     # 1. How a fact is read
@@ -197,8 +206,8 @@ class Calibration:
 
     def _best_curve(self, chosen: KGTHyperParams) -> dict[str, Any]:
         reader, representations = self._reader(chosen.reading), Representations.of(self.model, self.tok)
-        curves = [(midpoint, slope) for midpoint in MIDPOINTS for slope in SLOPES]
-        hits: dict[tuple[float, float], list[tuple[bool, bool, bool]]] = {curve: [] for curve in curves}
+        curves = list(itertools.product(MIDPOINTS, SLOPES, LEASTS))
+        hits: dict[tuple[float, float, float], list[tuple[bool, bool, bool]]] = {curve: [] for curve in curves}
         for number, one in enumerate(self.examples):
             self.advance("guard", number, len(self.examples))
             prompts = [*one.paraphrases, *one.others]
@@ -211,18 +220,20 @@ class Calibration:
             for place, (value, (with_fact, plain, tokens)) in enumerate(zip(near, read, strict=True)):
                 true = continuation_ids_batch(self.tok, [prompts[place]], [one.true])[0][1][0]
                 before = int(plain[0].argmax())
-                for midpoint, slope in curves:
-                    (logs,) = guard.curve([value], midpoint, slope)
-                    weight = 0.0 if logs < chosen.least_log else float(torch.tensor(logs).exp())
+                for curve in curves:
+                    midpoint, slope, least = curve
+                    weight = math.exp(guard.curve([value], midpoint, slope)[0])
+                    weight = weight if weight >= least else 0.0
                     mixed = combine(with_fact[0], plain[0], weight, chosen.contrast) if weight else plain[0]
                     said, inside = int(mixed.argmax()), place < len(one.paraphrases)
                     better = bool(mixed[int(tokens[0])] > mixed[true])
-                    hits[midpoint, slope].append((inside, better, said == int(tokens[0]) if inside else said == before))
+                    hits[curve].append((inside, better, said == int(tokens[0]) if inside else said == before))
         best: dict[str, Any] = {"value": -1.0}
-        for (midpoint, slope), told in hits.items():
+        for (midpoint, slope, least), told in hits.items():
             row = {
                 "midpoint": midpoint,
                 "slope": slope,
+                "least": least,
                 "in-scope score": _share([better for inside, better, _ in told if inside]),
                 "in-scope accuracy": _share([right for inside, _, right in told if inside]),
                 "others kept": _share([kept for inside, _, kept in told if not inside]),

@@ -44,7 +44,8 @@ def test_what_is_chosen_is_the_best_of_what_was_measured(tiny_gpt2: LM, tiny_rec
     best = max(rows, key=lambda row: row["value"])
     assert (chosen.reading, chosen.contrast) == (best["reading"], best["contrast"])
     curve = measured[f"guard {chosen.reading} {chosen.contrast}"]
-    assert (chosen.guard_midpoint, chosen.guard_slope) == (curve["midpoint"], curve["slope"])
+    found = chosen.guard_midpoint, chosen.guard_slope, chosen.retrieval_min
+    assert found == (curve["midpoint"], curve["slope"], curve["least"])
     assert chosen.relation_source == ("rank" if measured["rank"]["top 1"] >= LEAST_NAMED else "query")
     assert chosen.K == 3
     assert len(steps) == len(measured) == 5
