@@ -117,6 +117,24 @@ def scale(editors: str, longest: str) -> str:
     return _table(head, lines)
 
 
+def real(dataset: str) -> str:
+    """A row an editor, from the committed run of a language model that nobody here trained."""
+    lines = []
+    for path in sorted(RESULTS.glob("real/*/summary.json")):
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+            if row["dataset"] != dataset:
+                continue
+            mean = {metric: _share(value and value["mean"]) for metric, value in row["metrics"].items()}
+            kept = [mean.get(f"{what}_kept", "-") for what in ("same_subject", "neighbourhood")]
+            became = (
+                ", ".join(f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count) or "-"
+            )
+            facts = [row["model"], row["editor"], str(row["size"])]
+            lines.append([*facts, *_metrics(row)[:3], *kept, became, _times(row)[0]])
+    head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept", "edits", "median edit"]
+    return _table(head, lines)
+
+
 def after() -> str:
     """What an edit costs after a long sequence, over what it costs a new user."""
     found = _json("paper-scale", "edit-after-many.json")
@@ -189,6 +207,7 @@ def report(model_free_name: str) -> str:
 RENDER: dict[str, Callable[..., str]] = {
     "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "easyedit": easyedit,
     "report": report, "scale": scale, "after": after,
+    "real": real,
 }  # fmt: skip
 
 

@@ -4,10 +4,10 @@ Three choices, one after the other, each from forward passes that are made once:
 
 1. *reading* and *contrast*: with every record's fact in front, what makes the edit and paraphrase prompts come out best
    (the sum of score and accuracy of both).
-2. *guard_midpoint*, *guard_slope* and *retrieval_min*: with the reading chosen, the logistic curve under which questions
-   in the edit's scope follow the fact and other questions on the subject keep their answer. Both sides count alike:
-   score + accuracy of the paraphrases + 2 x the share of other questions whose answer stays. Other questions are the
-   records' own (``same_subject_prompts``), or other records' prompts with the subject put in.
+2. *guard_midpoint*, *guard_slope* and *retrieval_min*: with the reading chosen, the curve under which questions in the
+   edit's scope follow the fact and other questions on the subject keep their answer. Both sides count alike: score +
+   accuracy of the paraphrases + 2 x the share of other questions whose answer stays. Other questions are the records'
+   own (``same_subject_prompts``), or other records' prompts with the subject put in.
 3. *relation_source*: ``rank`` where it names the relation of most records right, else ``query``.
 
 The answer's first token stands for the whole in step 2.
