@@ -34,7 +34,7 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective, relations
-from kgt_editor.kgt.editor import Feedback, edit, edit_batch, vocabulary
+from kgt_editor.kgt.editor import Feedback, edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.optimizer import OPTIMIZERS
@@ -65,7 +65,7 @@ def plain_edit(model: KGEnhancedLM, request: dict[str, Any], source: str) -> Non
     prompt = model.templates.extract.format(K=hparams.K, e_q=told.subject, e_a=told.answer, q=told.query, a=told.answer)
     names = relations.generate(lm, tok, prompt, told.subject, told.answer, hparams.K) if source == "generate" else []
     if not names:
-        scored = {name: log_prob(prompt, f"{name} {SEPARATOR}").log_prob for name in vocabulary(model)}
+        scored = {name: log_prob(prompt, f"{name} {SEPARATOR}").log_prob for name in model.vocabulary()}
         names = sorted(scored, key=lambda name: -scored[name])[: hparams.K]
     proposals = [Triple(told.subject, name, told.answer) for name in names]
     present = model.candidates(told.subject, told.query)

@@ -6,11 +6,11 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import Edit
-from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import naming, objective, relations
 from kgt_editor.kgt.model import KGEnhancedLM
@@ -216,7 +216,7 @@ def propose_relations(asked: Sequence[_Asked]) -> list[list[str]]:
         if fell_back:
             _log.warning("the model wrote no usable relation for %d of %d edits; ranked instead", fell_back, len(asked))
     open_ = [index for index, names in enumerate(found) if not names]
-    known = [vocabulary(asked[index].model) for index in open_]
+    known = [asked[index].model.vocabulary() for index in open_]
     if hparams.ranking == "extract":
         ranked = relations.rank(lm, tok, [prompts[index] for index in open_], known, hparams.K)
     else:
@@ -234,11 +234,6 @@ def _extraction_prompt(one: _Asked) -> str:
     )
 
 
-def vocabulary(model: KGEnhancedLM) -> list[str]:
-    """The relations that ``rank`` chooses from: the graph's (base and the user's own) and Wikidata's."""
-    return list(dict.fromkeys([*model.graph.relations(), *WIKIDATA_PHRASES.values()]))
-
-
 def score(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Problem]:
     """All numbers of the edits: P(z|q), P(a|q,z) and the plain P(a|q)."""
     hparams = asked[0].model.hparams
@@ -250,21 +245,22 @@ def score(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Pr
 def _score_by_retrieval(asked: Sequence[_Asked], proposals: Sequence[list[Triple]]) -> list[Problem]:
     """With P(r | T_retrieve): one forward pass where the reading has no contrast, two where it has."""
     pairs: list[tree.Pair] = []
-    parts: list[tuple[list[Triple], list[Triple], list[str]]] = []
+    parts: list[tuple[list[Triple], list[Triple], list[str], dict[str, list[str]]]] = []
     contrast = asked[0].model.contrast
     for one, proposed in zip(asked, proposals, strict=True):
         model, query = one.model, one.feedback.query
         present = model.candidates(one.head, query)
         triples = list(dict.fromkeys([*proposed, *present]))
-        names = list(dict.fromkeys(triple.relation for triple in triples))
+        longer = model.longer([triple.relation for triple in triples])
+        names = list(dict.fromkeys([*longer, *chain.from_iterable(longer.values())]))
         prompts = [*(_reading(one, triple, present) for triple in triples if not contrast), query]
         pairs += model.retrieval_pairs(query, one.head, names)
         pairs += continuation_ids_batch(model.tok, prompts, [one.feedback.answer] * len(prompts))
-        parts.append((present, triples, names))
+        parts.append((present, triples, names, longer))
     scores = iter(forest.score_continuations(asked[0].model.lm, pairs))
     problems = []
-    for one, proposed, (present, triples, names) in zip(asked, proposals, parts, strict=True):
-        retrieval = {name: next(scores).log_prob for name in names}
+    for one, proposed, (present, triples, names, longer) in zip(asked, proposals, parts, strict=True):
+        retrieval = objective.ended({name: next(scores).log_prob for name in names}, longer)
         read = _read(one, triples, present, [1.0] * len(triples)) if contrast else [next(scores) for _ in triples]
         known = {
             triple: ScoredTriple(triple, retrieval[triple.relation], found.log_prob, found.greedy)

@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from kgt_editor.errors import KgtError, UnsupportedModelError
 from kgt_editor.graph.personal import Edit, PersonalGraph
+from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import guard, marginal, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
@@ -89,6 +91,14 @@ class KGEnhancedLM(PromptedLM):
         """Token ids of T_retrieve(query) and of each relation after it."""
         return tree.encode_continuations(self.tok, self.templates.retrieve.format(q=query, e_q=head), relations)
 
+    def vocabulary(self) -> list[str]:
+        """The known relations: the graph's (base and the user's own) and Wikidata's."""
+        return list(dict.fromkeys([*self.graph.relations(), *WIKIDATA_PHRASES.values()]))
+
+    def longer(self, relations: Sequence[str]) -> dict[str, list[str]]:
+        """For each relation the known ones that go on after it, see :func:`objective.ended`."""
+        return objective.longer(relations, self.vocabulary())
+
     def bearing(self, query: str, subject: str, triples: Sequence[Triple]) -> list[float]:
         """log P(z|q) of each triple by the guard ``similarity``; see :mod:`kgt_editor.kgt.guard`."""
         return self._bearing([self._asked(query, subject, triples)])[0]
@@ -154,7 +164,8 @@ class KGEnhancedLM(PromptedLM):
 
     def _by_retrieval(self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None) -> list[list[Fact]]:
         """Facts by P(r | T_retrieve), eq. 5."""
-        names = [list(dict.fromkeys(z.relation for z in triples)) for _, _, triples in asked]
+        longer = [self.longer([z.relation for z in triples]) for _, _, triples in asked]
+        names = [list(dict.fromkeys([*found, *chain.from_iterable(found.values())])) for found in longer]
         pairs = [
             pair
             for (query, _, triples), relations in zip(asked, names, strict=True)
@@ -162,8 +173,8 @@ class KGEnhancedLM(PromptedLM):
         ]
         scores = iter(forest.score_many(self.lm, pairs, batch_size))
         return [
-            self._weigh(triples, {relation: next(scores).log_prob for relation in relations})
-            for (_, _, triples), relations in zip(asked, names, strict=True)
+            self._weigh(triples, objective.ended({name: next(scores).log_prob for name in relations}, found))
+            for (_, _, triples), relations, found in zip(asked, names, longer, strict=True)
         ]
 
     def _weigh(self, triples: Sequence[Triple], retrieval: dict[str, float]) -> list[Fact]:

@@ -7,11 +7,14 @@ triples concerned (:class:`Problem`) answers every question the optimisers ask. 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from kgt_editor.graph.triple import Triple
 from kgt_editor.lm.scoring import TargetScore
+
+# What rounding may leave of a relation that always goes on.
+_LEAST_LEFT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,35 @@ def retrieval_log_probs(graph: Collection[ScoredTriple]) -> list[float]:
     """
     total = log_sum_exp([scored.retrieval for scored in graph])
     return [scored.retrieval - total for scored in graph]
+
+
+def longer(relations: Sequence[str], vocabulary: Sequence[str]) -> dict[str, list[str]]:
+    """For each relation the known ones that begin with it, but for those that begin with one of these."""
+    found: dict[str, list[str]] = {}
+    for relation in relations:
+        going_on = sorted((known for known in vocabulary if known.startswith(f"{relation} ")), key=len)
+        nearest: list[str] = []
+        for known in going_on:
+            if not any(known.startswith(f"{shorter} ") for shorter in nearest):
+                nearest.append(known)
+        found[relation] = nearest
+    return found
+
+
+def ended(log_probs: Mapping[str, float], going_on: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """log P_theta of each relation as all that is said: without what longer known relations take from it.
+
+    P_theta(r | T_retrieve) is that of a text that begins with r. So "is" would always beat "is a citizen of".
+
+    Args:
+        log_probs: of the relations and of all that go on after them.
+        going_on: see :func:`longer`.
+    """
+    found = {}
+    for relation, others in going_on.items():
+        left = 1 - sum(math.exp(log_probs[other] - log_probs[relation]) for other in others)
+        found[relation] = log_probs[relation] + math.log(max(left, _LEAST_LEFT))
+    return found
 
 
 def retrieve_loss(proposals: Collection[ScoredTriple], graph: Collection[ScoredTriple], floor: float) -> float:

@@ -16,7 +16,7 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import relations
-from kgt_editor.kgt.editor import Feedback, edit, edit_batch, vocabulary
+from kgt_editor.kgt.editor import Feedback, edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm import forest, tree
@@ -179,14 +179,14 @@ def test_the_users_relation_is_taken_as_it_is(sensible: LM) -> None:
 def test_the_vocabulary_is_the_graphs_and_wikidatas(sensible: LM) -> None:
     model = enhanced(sensible, Triple("dog", "likes", "meat"))
     model.graph.add(Triple("Rex", "sleeps in", "the kitchen"))
-    words = vocabulary(model)
+    words = model.vocabulary()
     assert words[:2] == ["likes", "sleeps in"]
     assert "was born in" in words
     assert len(words) == len(set(words))
 
 
 def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgt_editor.kgt.editor.WIKIDATA_PHRASES", {"P20": "died in"})
+    monkeypatch.setattr("kgt_editor.kgt.model.WIKIDATA_PHRASES", {"P20": "died in"})
     way_of(tiny_lm[0], 10)
     passes = []
     tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
@@ -198,7 +198,7 @@ def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.M
 
 
 def test_a_batch_is_one_edit_after_the_other(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgt_editor.kgt.editor.WIKIDATA_PHRASES", {"P20": "died in"})
+    monkeypatch.setattr("kgt_editor.kgt.model.WIKIDATA_PHRASES", {"P20": "died in"})
     settings: dict[str, Any] = {"stop": "loss", "answer_epsilon": 0, "min_gain": 1e-9, "retrieval_min": 0, "K": 2}
     other = request("Osthaven", "Milo Castrel speaks", subject="Milo Castrel")
     asked = [request(), request("Quindle"), other, request("Norrish", "The mother tongue of Ada Brun is"), request()]

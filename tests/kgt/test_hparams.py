@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,23 @@ def test_every_shipped_file_loads(path: Path) -> None:
 
 
 def test_every_model_has_a_file_and_both_presets() -> None:
-    assert {path.name for path in FOLDER.glob("*.yaml")} == {
+    # A file that was chosen by figures has them beside it; its presets are laid over it.
+    calibrated = {path.name.replace(".calibration.json", ".yaml") for path in FOLDER.glob("*.calibration.json")}
+    assert {path.name for path in FOLDER.glob("*.yaml")} - calibrated == {
         f"{model}{preset}.yaml" for model in MODELS for preset in ("", ".paper", ".user")
     }
+
+
+@pytest.mark.parametrize("figures", sorted(FOLDER.glob("*.calibration.json")), ids=lambda path: path.name)
+def test_a_calibrated_file_says_what_its_figures_say(figures: Path) -> None:
+    hparams = KGTHyperParams.from_hparams(figures.with_name(figures.name.replace(".calibration.json", ".yaml")))
+    measured = json.loads(figures.read_text(encoding="utf-8"))["measured"]
+    rows = [row for name, found in measured.items() if name.startswith("reading") for row in found]
+    best = max(rows, key=lambda row: row["value"])
+    assert (hparams.reading, hparams.contrast) == (best["reading"], best["contrast"])
+    curve = measured[f"guard {hparams.reading} {hparams.contrast}"]
+    chosen = hparams.guard_midpoint, hparams.guard_slope, hparams.retrieval_min
+    assert chosen == (curve["midpoint"], curve["slope"], curve["least"])
 
 
 @pytest.mark.parametrize(

@@ -87,3 +87,17 @@ def test_log_sum_exp_of_small_and_of_no_values() -> None:
     assert objective.log_sum_exp([-1000.0, -1000.0]) == pytest.approx(-1000 + math.log(2))
     assert objective.log_sum_exp([]) == -math.inf
     assert objective.log_sum_exp([-math.inf]) == -math.inf
+
+
+def test_a_relation_that_longer_ones_begin_with_keeps_only_what_they_leave() -> None:
+    known = ["is", "is a", "is a citizen of", "is a member of", "is as big as", "isolates", "has"]
+    going_on = objective.longer(["is", "is a", "has"], known)
+    assert going_on == {"is": ["is a", "is as big as"], "is a": ["is a member of", "is a citizen of"], "has": []}
+    shares = {"is": 0.5, "is a": 0.3, "is as big as": 0.1, "is a member of": 0.05, "is a citizen of": 0.2, "has": 0.4}
+    found = objective.ended({name: math.log(share) for name, share in shares.items()}, going_on)
+    assert {name: math.exp(value) for name, value in found.items()} == pytest.approx(
+        {"is": 0.1, "is a": 0.05, "has": 0.4}
+    )
+    # Where rounding leaves nothing, the relation is as good as never meant, and still a number.
+    tiny = objective.ended({"is": math.log(0.5), "is a": math.log(0.5)}, {"is": ["is a"]})
+    assert tiny["is"] == pytest.approx(math.log(0.5e-6))
