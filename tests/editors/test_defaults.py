@@ -49,7 +49,7 @@ def test_editors_accept_what_is_derived_for_every_family(family: str, tmp_path: 
     config.save_pretrained(tmp_path)
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(config).eval()
     for editor in EDITORS:
         made = base.create_editor(editor, str(tmp_path), tmp_path)
         assert made.supports(model) == (True, ""), editor
