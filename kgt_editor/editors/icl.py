@@ -4,10 +4,10 @@ Either everything that is remembered, the newest last and the oldest dropped whe
 ``k`` pieces of feedback whose prompts BM25 finds closest to the query, as retrieval-augmented personalisation does
 (Salemi et al. 2024, LaMP; Tan et al. 2024, OPPU).
 
-A fact is written as one sentence, the prompt continued by the answer, and read in KGT's own prompt, so that what differs
-from KGT is which facts are read. (``fact_mark`` and ``templates`` make in-context knowledge editing's "New Fact:" lines of
-it, Zheng et al. 2023, IKE.) A model that was trained to read facts as triples, as the testbeds were, is given triples
-instead, the relation being the one that the model itself finds likeliest under KGT's T_extract.
+A fact is written as one sentence, the prompt continued by the answer, and read in KGT's own prompt, so that what
+differs from KGT is which facts are read. (``fact_mark`` and ``templates`` make "New Fact:" lines of it, as in-context
+knowledge editing does, Zheng et al. 2023, IKE.) A model that was trained to read facts as triples, as the testbeds
+were, is given triples instead, the relation being the one that the model itself finds likeliest under KGT's T_extract.
 """
 
 from __future__ import annotations
