@@ -28,7 +28,7 @@ _COLUMNS = {
 }
 # Shown where a row has them.
 _KEPT_COLUMNS = {"same_subject_kept": "subject\nkept %", "neighbourhood_kept": "neighb.\nkept %"}
-_OUTCOMES_COLUMN = "held/kept/\nrestated"
+_OUTCOMES_COLUMN = "held/kept/\nrest./drop."
 _COST_COLUMNS = ("edit\np50", "edit\np95", "edit/\nforw.", "memory\nMiB", "failed\nedits")
 FOOTNOTES = (
     "±: half the width of the 95 % interval, over seeds (over cases where there is one seed).",
@@ -149,7 +149,7 @@ def _shares(row: dict[str, Any], columns: Iterable[str]) -> list[str]:
 
 def _outcomes(row: dict[str, Any]) -> str:
     told = row.get("edit_outcomes")
-    return "/".join(str(told[name]) for name in OUTCOMES) if told else "-"
+    return "/".join(str(told.get(name, 0)) for name in OUTCOMES) if told else "-"
 
 
 def _costs(row: dict[str, Any]) -> list[str]:

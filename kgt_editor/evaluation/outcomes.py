@@ -8,8 +8,9 @@ from typing import Any
 
 from kgt_editor.errors import KgtError
 
-#: Stored, and the model now answers it; stored, and the model still answers otherwise; it was in the graph already.
-OUTCOMES = ("held", "kept but not followed", "restated")
+#: Stored, and the model now answers it; stored, and the model still answers otherwise; it was in the graph already; it
+#: is not in the graph (KGT's Algorithm 1 as printed may remove what it has just been told).
+OUTCOMES = ("held", "kept but not followed", "restated", "dropped")
 
 
 def outcome_of(details: Mapping[str, Any] | None) -> str | None:

@@ -154,7 +154,7 @@ def _from_summary(row: dict[str, Any]) -> dict[str, Any]:
     found["preparation_seconds"] = row.get("preparation_seconds")
     found["failed_edits"] = row["failed_edits"]
     if row.get("edit_outcomes"):
-        found |= {name: row["edit_outcomes"][told] for told, name in OUTCOMES.items()}
+        found |= {name: row["edit_outcomes"].get(told, 0) for told, name in OUTCOMES.items()}
     return _costs(found, row["editor"], row)
 
 

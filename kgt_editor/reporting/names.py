@@ -99,6 +99,7 @@ MEASURES = {
     "held": Measure("Held", "edits that are stored and that the model answered when they were made", "count"),
     "not_followed": Measure("Not followed", "edits that are stored though the model still answered otherwise", "count"),
     "restated": Measure("Restated", "edits whose fact was in the graph already", "count"),
+    "dropped": Measure("Dropped", "edits whose fact is not in the graph", "count"),
     "memory": Measure(
         "Memory",
         "highest memory while an edit ran, in MiB, over all seeds (of the device; on a CPU, of the process)",
@@ -140,11 +141,17 @@ MORE_SCORES = (
     "held",
     "not_followed",
     "restated",
+    "dropped",
     "seeds",
 )
 SHARES = (*SCORES, *MORE_SCORES[:7])
 #: What became of an edit, as runs write it, and the measure that counts it.
-OUTCOMES = {"held": "held", "kept but not followed": "not_followed", "restated": "restated"}
+OUTCOMES = {
+    "held": "held",
+    "kept but not followed": "not_followed",
+    "restated": "restated",
+    "dropped": "dropped",
+}
 #: In a table only where a run has them.
 WHERE_KNOWN = ("same_subject_kept", "neighbourhood_kept", *OUTCOMES.values())
 COSTS = ("memory", "edit_mean")

@@ -60,7 +60,7 @@ def test_questions_on_the_same_subject_are_judged_from_file_to_table(compare, tm
     assert none["metrics"]["same_subject_kept"]["mean"] == none["metrics"]["neighbourhood_kept"]["mean"] == 1.0
     assert stubborn["metrics"]["same_subject_kept"]["mean"] == 0.0
     assert stubborn["metrics"]["neighbourhood_kept"]["mean"] == 1.0
-    assert fake["edit_outcomes"] == {"held": 2, "kept but not followed": 2, "restated": 0}
+    assert fake["edit_outcomes"] == {"held": 2, "kept but not followed": 2, "restated": 0, "dropped": 0}
     assert (none["edit_outcomes"], none["silence"]["asked"]) == (None, 8)
     assert "2/2/0" in out
     line = next(line for line in read(folder, "records.jsonl") if line["editor"] == "stubborn")

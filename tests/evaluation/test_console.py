@@ -52,11 +52,11 @@ def test_rows_of_several_sizes_say_which():
 
 @pytest.mark.parametrize("width", [60, 100, 160])
 def test_columns_that_few_runs_have_are_there_where_a_row_has_them(width):
-    told = {"held": 150, "kept but not followed": 38, "restated": 12}
+    told = {"held": 150, "kept but not followed": 38, "restated": 12, "dropped": 0}
     bare = row("rome", 0.5)
     bare["metrics"] = {name: None if "kept" in name else value for name, value in bare["metrics"].items()}
     text = " ".join(printed(results_table([bare, row("kgt", 0.9) | {"edit_outcomes": told}], width), width).split())
-    for part in ("150/38/12", "held/kept/", "subject", "kept %"):
+    for part in ("150/38/12/0", "held/kept/", "subject", "kept %"):
         assert part in text, part
     told = " ".join(printed(results_table([bare | {"silence": {"asked": 40, "silent": 29}}], width), width).split())
     assert "to 72% of the prompts the unedited model says nothing" in told

@@ -238,5 +238,5 @@ def test_what_became_of_each_edit_is_kept_with_its_case(cell, mode):
 
 
 def test_an_outcome_that_there_is_not_is_an_error_that_names_it(cell):
-    with pytest.raises(KgtError, match="outcome 'lost', which is none of 'held', 'kept but not followed', 'restated'"):
+    with pytest.raises(KgtError, match="outcome 'lost', which is none of 'held', 'kept but not followed'"):
         cell(outcomes=("lost",))

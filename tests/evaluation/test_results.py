@@ -64,7 +64,7 @@ def test_what_became_of_the_edits_is_counted_over_all_seeds_where_an_editor_says
     for one, told in zip(cells, (("held", "restated"), ("held", "held")), strict=True):
         one.cases = [replace(each, details={"outcome": name}) for each, name in zip(one.cases, told, strict=True)]
     cells[1].cases.append(case(9, False, None, "refused"))
-    assert row_of(*cells)["edit_outcomes"] == {"held": 3, "kept but not followed": 0, "restated": 1}
+    assert row_of(*cells)["edit_outcomes"] == {"held": 3, "kept but not followed": 0, "restated": 1, "dropped": 0}
     cells[0].cases[0].details["outcome"] = "lost"
     with pytest.raises(KgtError, match="'lost'"):
         row_of(*cells)
