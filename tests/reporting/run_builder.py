@@ -141,7 +141,7 @@ def _judge(rng: random.Random, record: dict[str, Any]) -> None:
     for name in ("same_subject_kept", "neighbourhood_kept"):
         record["metrics"][name] = rng.randrange(5) / 4
     if record["details"]:
-        record["details"]["outcome"] = rng.choice(("held", "held", "kept but not followed", "restated"))
+        record["details"]["outcome"] = rng.choice(("held", "held", "kept but not followed", "restated", "dropped"))
 
 
 def _prompt(rng: random.Random, new: bool) -> dict[str, Any]:
