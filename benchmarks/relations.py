@@ -3,8 +3,8 @@
     python benchmarks/relations.py --model smollm2-135m --data counterfact.json --size 200
 
 Reported records of CounterFact whose relation is one of the 34 with a phrase; the vocabulary is those phrases. The
-first records are shown with their five relations, for a person to judge: several phrases mean nearly the same. Writes
-<out>/relations-<model>.json.
+first records are shown by number with their five relations, for a person to judge: several phrases mean nearly the
+same. Writes <out>/relations-<model>.json.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def measure(model: Any, tok: Any, records: list[Any]) -> dict[str, Any]:
     found = naming.rank(model, tok, queries, [vocabulary] * len(records), max(_FIRST))
     right = [WIKIDATA_PHRASES[record.relation] for record in records]
     rows = [
-        {"query": query, "answer": answer, "relation": relation, "named": names}
-        for (query, _, answer), relation, names in zip(queries, right, found, strict=True)
+        {"case_id": record.case_id, "answer": record.target_new, "relation": relation, "named": names}
+        for record, relation, names in zip(records, right, found, strict=True)
     ]
     shares = {
         f"top {k}": sum(relation in names[:k] for relation, names in zip(right, found, strict=True)) / len(records)
