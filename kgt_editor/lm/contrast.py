@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from kgt_editor.lm.forest import continuation_log_probs
+from kgt_editor.lm.forward import takes
 from kgt_editor.lm.target import TargetScore
 
 #: a, or ``adaptive``.
@@ -137,8 +138,15 @@ class PlainBeside(LogitsProcessor):
         ids = torch.cat([self._ids, new], dim=1)
         places = (mask.cumsum(1) - 1).clamp(min=0)
         ahead = 0 if self._cache is None else ids.shape[1] - 1
-        inputs = {"input_ids": ids[:, ahead:], "attention_mask": mask, "position_ids": places[:, ahead:]}
-        out = self._model(**inputs, past_key_values=self._cache, use_cache=True)
+        inputs = {
+            "attention_mask": mask,
+            "position_ids": places[:, ahead:],
+            "past_key_values": self._cache,
+            "use_cache": takes(self._model, "past_key_values"),  # a model without such a cache reads all anew
+        }
+        out = self._model(
+            input_ids=ids[:, ahead:], **{name: value for name, value in inputs.items() if takes(self._model, name)}
+        )
         self._cache = getattr(out, "past_key_values", None)
         log_probs: Tensor = out.logits[:, -1].float().log_softmax(-1)
         return log_probs

@@ -16,9 +16,11 @@ from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.ranking import best_continuations
 from kgt_editor.lm import forest
+from kgt_editor.lm.contrast import combine
 from kgt_editor.lm.packed import score_packed
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.scoring import score_targets
+from kgt_editor.lm.tokens import continuation_ids
 from kgt_editor.lm.tree import encode_continuations
 
 SHORT = ("Ada Brun", "At home")
@@ -109,6 +111,34 @@ def test_a_whole_edit(name: str, inference: str, tiny_gpt2: tuple[Any, Any], tin
     restore_model(edited, restore)
     after = [score.log_prob for score in edited.score_targets(prompts, targets)]
     assert after == pytest.approx([score.log_prob for score in plain], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gemma3_text", "qwen3", "qwen3_next", "mamba2", "bloom", "openai-gpt"])
+def test_a_whole_edit_with_contrast_and_the_guard_by_similarity(
+    name: str, tiny_gpt2: tuple[Any, Any], tiny_records: tuple[Record, ...]
+) -> None:
+    model, tok = built(name), tiny_gpt2[1]
+    settings = KGTHyperParams(reading="stored", relation_source="query", guard_midpoint=-0.5)
+    edited, restore = KGTEditor(settings).apply(model, tok, [tiny_records[0].request()])
+    assert isinstance(edited, KGEnhancedLM)
+    prompt = tiny_records[0].paraphrase_prompts[0]
+    (context,) = edited.contexts([prompt])
+    assert 0 < context.weight <= 1
+    with torch.no_grad():
+        rows = [
+            model(input_ids=torch.tensor([tok(text).input_ids])).logits[0, -1].float().log_softmax(-1)
+            for text in (context.text, prompt)
+        ]
+    expected = combine(rows[0], rows[1], context.weight, settings.contrast)
+    new = tok(prompt, return_tensors="pt").input_ids
+    written = edited.generate(new, max_new_tokens=3)[0, new.shape[1] :]
+    assert float(expected[written[0]]) == pytest.approx(float(expected.max()), abs=1e-3)
+    target = tiny_records[0].target_new
+    (score,) = edited.score_targets([prompt], [target])
+    first = continuation_ids(tok, prompt, target)[1][0]
+    assert score.log_prob <= float(expected[first]) + 1e-3
+    restore_model(edited, restore)
+    assert edited.contexts([prompt])[0].weight == 0
 
 
 @pytest.mark.parametrize("name", EVERY)
