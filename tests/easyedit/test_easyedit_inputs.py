@@ -77,14 +77,15 @@ def test_a_registry_that_moved(clean: pytest.MonkeyPatch, clone: Path, file: str
         ({"alg_name": "ROME"}, "alg_name is 'ROME', so this is not a YAML of KGT"),
         ({"model_name": "EleutherAI/pythia-70m"}, "EasyEdit does not know the model 'EleutherAI/pythia-70m'"),
         ({"model_name": ""}, "key 'model_name' is missing"),
-        ({"inference": "marginal"}, "EasyEdit's evaluation needs top1"),
+        ({"inference": "marginal", "contrast": "0", "guard": "retrieval"}, "EasyEdit's evaluation needs top1"),
         ({"optimiser": "greedy"}, "unknown key 'optimiser'"),
     ],
 )
 def test_a_yaml_that_will_not_do(bridge: Any, tmp_path: Path, change: dict[str, str], told: str) -> None:
     values = {"alg_name": "KGT", "model_name": "testbed-gpt2", **change}
     path = tmp_path / "mine.yaml"
-    path.write_text("".join(f"{key}: '{value}'\n" for key, value in values.items()))
+    quoted = {key: value if value.isdigit() else f"'{value}'" for key, value in values.items()}
+    path.write_text("".join(f"{key}: {value}\n" for key, value in quoted.items()))
     with pytest.raises(UsageError) as caught:
         bridge.KGTHyperParams.from_hparams(tmp_path / "mine")
     assert told in str(caught.value)
@@ -92,11 +93,13 @@ def test_a_yaml_that_will_not_do(bridge: Any, tmp_path: Path, change: dict[str, 
 
 
 def test_the_shipped_yamls_are_easyedits_too(bridge: Any) -> None:
+    # Loading it would convert the weights, and EasyEdit does not know the model by its folder's name either.
+    real = set(HPARAMS.glob("KGT/smollm2-135m*.yaml"))
     named_for_no_architecture = set(HPARAMS.glob("KGT/testbed-large*.yaml"))
     for path in named_for_no_architecture:
         with pytest.raises(UsageError, match=r"EasyEdit does not know the model .*testbed-large"):
             bridge.KGTHyperParams.from_hparams(path)
-    for path in set(HPARAMS.glob("KGT/*.yaml")) - named_for_no_architecture:
+    for path in set(HPARAMS.glob("KGT/*.yaml")) - named_for_no_architecture - real:
         hparams = bridge.KGTHyperParams.from_hparams(path)
         hparams.device = "cpu"  # EasyEdit's scripts set fields
         assert hparams.to_dict()["alg_name"] == "KGT"
