@@ -131,7 +131,7 @@ def real(dataset: str) -> str:
             )
             facts = [row["model"], row["editor"], str(row["size"])]
             lines.append([*facts, *_metrics(row)[:3], *kept, became, _times(row)[0]])
-    head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept", "edits", "median edit"]
+    head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept", "became", "median edit"]
     return _table(head, lines)
 
 
