@@ -26,9 +26,9 @@ from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import relations
 from kgt_editor.kgt.hparams import TemplatedHParams
-from kgt_editor.kgt.representation import is_question
+from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates, render_triple
-from kgt_editor.lm import reading
+from kgt_editor.lm import batching
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
@@ -44,7 +44,8 @@ class ICLHParams(TemplatedHParams):
         fact: a ``sentence`` (prompt and answer), or a ``triple`` whose relation the model picks under T_extract.
         fact_mark: a fact as it is written in front, ``{fact}`` in its place.
         separator: what stands between two facts.
-        reading: ``paper``: the answer right behind the ``reasoning`` prompt; ``repeat``: the query once more between.
+        reading: ``paper``, ``repeat`` or ``chat``, see :mod:`kgt_editor.kgt.reader`. (``stored`` puts the question that
+            a fact answers in front; several facts answer several.)
         contrast: as for KGT, see :mod:`kgt_editor.lm.contrast`; only where a fact stands in front.
         answer_tokens: tokens of the model's context that are left for the answer; facts fill the rest.
         templates: ``reasoning`` for a prompt, ``prefix`` where prompt and target come joined.
@@ -58,7 +59,7 @@ class ICLHParams(TemplatedHParams):
     fact: Literal["sentence", "triple"] = "sentence"
     fact_mark: str = Field(default="{fact}", pattern=r"\{fact\}")
     separator: str = "; "
-    reading: Literal["paper", "repeat"] = "paper"
+    reading: Literal["paper", "repeat", "chat"] = "paper"
     contrast: float | Literal["adaptive"] = 0.0
     answer_tokens: int = Field(default=16, ge=1)
 
@@ -80,6 +81,7 @@ class InContextLM(PromptedLM):
         super().__init__(lm, tok)
         self.hparams = hparams
         self.templates = hparams.prompts()
+        self.reader = Reader(tok, self.templates, hparams.reading, hparams.fact)
         self.memory = Memory(memory)
         self._lengths: dict[str, int] = {}
 
@@ -111,29 +113,34 @@ class InContextLM(PromptedLM):
 
     def contexts(self, prompts: Sequence[str], new_tokens: int = 0) -> list[Context]:
         room = max(new_tokens, self.hparams.answer_tokens)
-        template = self.templates.reasoning
         # The evaluation asks every prompt twice.
-        found = {prompt: self._fitting(template, prompt.strip(), room) for prompt in set(prompts)}
-        return [
-            Context(self._read(template, prompt.strip(), found[prompt]), 1.0) if found[prompt] else Context(prompt, 0.0)
-            for prompt in prompts
-        ]
+        found = {prompt: self._read(prompt.strip(), room) for prompt in set(prompts)}
+        return [found[prompt] or Context(prompt, 0.0) for prompt in prompts]
 
-    def _read(self, template: str, query: str, facts: str) -> str:
-        """The prompt, with the query once more behind it where that is wanted and it is no question."""
-        asked = template.format(q=query, z=facts)
-        return f"{asked} {query}" if self.hparams.reading == "repeat" and not is_question(query) else asked
+    def _read(self, query: str, room: int) -> Context | None:
+        """A query with its facts; None where it has none, or none fits."""
+        facts = self._fitting(self.facts(query), lambda facts: self.reader.with_facts(query, facts), room)
+        return Context(self.reader.with_facts(query, facts), 1.0) if facts else None
 
     def prefixes(self, texts: Sequence[str]) -> list[Context]:
-        template, room = self.templates.prefix, self.hparams.answer_tokens
-        found = [self._fitting(template, text.strip(), room, joined=True) for text in texts]
-        return [
-            Context(template.format(q="", z=facts).rstrip(" "), 1.0) if facts else Context("", 0.0) for facts in found
+        room = self.hparams.answer_tokens
+        found = [
+            self._fitting(self.facts(text.strip(), joined=True), lambda facts, t=text: self._ahead(facts) + t, room)
+            for text in texts
         ]
+        return [Context(self._ahead(facts), 1.0) if facts else Context("", 0.0) for facts in found]
 
-    def _fitting(self, template: str, query: str, room: int, joined: bool = False) -> str:
-        """As many of the newest facts for a query as leave ``room`` tokens of the context, as one text."""
-        facts = self.facts(query, joined)
+    def _ahead(self, facts: str) -> str:
+        return self.reader.in_front(facts)
+
+    def _fitting(self, facts: Sequence[str], write: Callable[[str], str], room: int) -> str:
+        """As many of the newest facts as leave ``room`` tokens of the context, as one text.
+
+        Args:
+            facts: the newest last.
+            write: makes of them all that the language model is given.
+            room: tokens of the answer.
+        """
         longest = max_positions(self.lm)
 
         def text(count: int) -> str:
@@ -141,12 +148,12 @@ class InContextLM(PromptedLM):
             return self.hparams.separator.join(self.hparams.fact_mark.format(fact=fact) for fact in listed)
 
         def fits(count: int) -> bool:
-            return longest is None or self._length(template.format(q=query, z=text(count))) <= longest - room
+            return longest is None or self._length(write(text(count))) <= longest - room
 
         count = len(facts)
         if not fits(count):
             # Guess from each fact's own length, then correct: tokens may merge where texts meet.
-            count, left = 0, (longest or 0) - room - self._length(template.format(q=query, z=""))
+            count, left = 0, (longest or 0) - room - self._length(write(""))
             while left > 0 and count < len(facts):
                 count += 1
                 left -= self._fact_length(facts[-count])
@@ -200,7 +207,7 @@ class ICLEditor(Editor):
             return True, ""
         if isinstance(model, PromptedLM):
             return False, f"it is wrapped as {type(model).__name__} already; give its .lm"
-        return reading.check_model(model) if self.hparams.fact == "triple" else (True, "")
+        return batching.check_model(model) if self.hparams.fact == "triple" else (True, "")
 
     def apply(
         self,

@@ -18,7 +18,7 @@ from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.lm import reading
+from kgt_editor.lm import batching
 
 _JOURNAL = "graph.db"
 KEPT_SHOWN = 8  # of an entity's triples that an edit leaves alone
@@ -39,7 +39,7 @@ class KGTEditor(Editor):
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
         """Any causal LM in evaluation mode, or one that has been wrapped already."""
-        return (True, "") if isinstance(model, KGEnhancedLM) else reading.check_model(model)
+        return (True, "") if isinstance(model, KGEnhancedLM) else batching.check_model(model)
 
     def apply(
         self,

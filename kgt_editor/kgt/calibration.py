@@ -30,7 +30,7 @@ from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import guard, naming
 from kgt_editor.kgt.hparams import KGTHyperParams
-from kgt_editor.kgt.reading import Reader
+from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.representation import Representations
 from kgt_editor.lm.chat import has_template
 from kgt_editor.lm.contrast import Contrast, combine

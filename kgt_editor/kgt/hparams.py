@@ -58,7 +58,7 @@ class KGTHyperParams(TemplatedHParams):
         ranking: how ``rank`` scores the vocabulary: by the ``similarity`` of the query to what asks for each relation,
             and how well the answer fits it (ours, see :mod:`kgt_editor.kgt.naming`), or under T_``extract``.
         inference: P(a|q) is read with the most probable triple (``top1``) or summed over all (``marginal``, eq. 1).
-        reading: the prompt in which a fact is read, see :mod:`kgt_editor.kgt.reading`.
+        reading: the prompt in which a fact is read, see :mod:`kgt_editor.kgt.reader`.
         fact: how a fact stands in it: the user's own ``sentence`` (query and answer), or head, relation and tail
             (``triple``). A fact of the base graph has no sentence and is written as a triple.
         contrast: what is taken from the reading of what the plain model says, a number (0: nothing) or ``adaptive``;

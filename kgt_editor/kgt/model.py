@@ -18,9 +18,9 @@ from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import guard, marginal, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
-from kgt_editor.kgt.reading import Reader, stored_query
+from kgt_editor.kgt.reader import Reader, stored_query
 from kgt_editor.kgt.representation import Representations
-from kgt_editor.lm import chat, forest, reading, tree
+from kgt_editor.lm import batching, chat, forest, tree
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
@@ -64,7 +64,7 @@ class KGEnhancedLM(PromptedLM):
     """
 
     def __init__(self, lm: nn.Module, tok: Any, graph: PersonalGraph, hparams: KGTHyperParams) -> None:
-        ok, reason = reading.check_model(lm)
+        ok, reason = batching.check_model(lm)
         if not ok:
             raise UnsupportedModelError(reason)
         super().__init__(lm, tok)
@@ -194,7 +194,7 @@ class KGEnhancedLM(PromptedLM):
     # How it answers
 
     def reasoning_prompt(self, query: str, triple: Triple, feedback: Edit | None = None) -> str:
-        """What the language model is given to answer ``query`` with one triple, see :mod:`kgt_editor.kgt.reading`."""
+        """What the language model is given to answer ``query`` with one triple, see :mod:`kgt_editor.kgt.reader`."""
         return self.reader.prompt(query, triple, feedback or self.origin(triple))
 
     def weight(self, fact: Fact) -> float:

@@ -4,7 +4,7 @@ A continuation is at most as probable as its first token, and the prompt's own p
 prompt is run once and kept as a KV cache, the continuations with the likeliest first tokens are scored as a tree
 behind it, and the others only if their first token leaves them a chance. The result is that of scoring all.
 
-A model that does not read trees (see :mod:`kgt_editor.lm.reading`) is asked the same in rows, each with the prompt.
+A model that does not read trees (see :mod:`kgt_editor.lm.batching`) is asked the same in rows, each with the prompt.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from kgt_editor.lm.batching import Way, way_of
 from kgt_editor.lm.forest import continuation_log_probs, score_continuations
 from kgt_editor.lm.forward import check_length
-from kgt_editor.lm.reading import Way, way_of
 from kgt_editor.lm.tree import MAX_NODES, Branch, Tree, score_branches
 
 # Continuations whose first token is this much (in nats) less probable than the best one are put off: with a model
@@ -37,7 +37,7 @@ def best_continuations(model: Any, questions: Sequence[Question], k: int) -> lis
     Raises:
         KgtError: a prompt with its longest continuation is longer than the model's context.
         NumericalError: the model gives NaN.
-        UnsupportedModelError: see :func:`kgt_editor.lm.reading.check_model`.
+        UnsupportedModelError: see :func:`kgt_editor.lm.batching.check_model`.
     """
     if not questions:
         return []

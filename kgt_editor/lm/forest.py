@@ -1,7 +1,7 @@
 """Log probabilities of any number of continuations, read in the fastest way that is right for the model.
 
 Every caller outside this package's own engines comes through here: which engine runs is said by
-:func:`kgt_editor.lm.reading.way_of` alone.
+:func:`kgt_editor.lm.batching.way_of` alone.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from kgt_editor.errors import NumericalError
+from kgt_editor.lm.batching import Way, way_of
 from kgt_editor.lm.forward import check_finite, check_length
 from kgt_editor.lm.layers import device_of, plain_model
 from kgt_editor.lm.packed import score_packed
 from kgt_editor.lm.passes import tokens_a_pass
-from kgt_editor.lm.reading import Way, way_of
 from kgt_editor.lm.rows import Pair, row_log_probs, score_rows
 from kgt_editor.lm.target import TargetScore
 from kgt_editor.lm.tree import MAX_NODES, tree_log_probs
@@ -40,7 +40,7 @@ def score_continuations(
     Raises:
         KgtError: a pair is longer than the model's context, or there is no memory for a pass over one pair.
         NumericalError: the model gives NaN.
-        UnsupportedModelError: see :func:`kgt_editor.lm.reading.check_model`.
+        UnsupportedModelError: see :func:`kgt_editor.lm.batching.check_model`.
     """
     way = _way(model, pairs)
     if way is Way.TREES:

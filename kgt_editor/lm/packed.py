@@ -25,7 +25,7 @@ def score_packed(
     """The score of each (context ids, continuation ids) pair.
 
     Args:
-        model: a causal LM in evaluation mode that reads trees (see :mod:`kgt_editor.lm.reading`).
+        model: a causal LM in evaluation mode that reads trees (see :mod:`kgt_editor.lm.batching`).
         pairs: see :func:`kgt_editor.lm.tokens.continuation_ids`; any number, in any order, repeated or not.
         max_nodes: nodes a tree; one whose first text is longer than half of that grows to twice that text.
         rows: trees of ``max_nodes`` a forward pass, each a row; of larger ones as many as have no more tokens. Fewer

@@ -19,7 +19,7 @@ def score_targets(
     """Score ``targets[i]`` as the continuation of ``prompts[i]``.
 
     What texts share at their beginning is run once: the prompt of two answers, a relation's words before two subjects,
-    a text that is asked twice. Models that cannot read a prefix tree (see :mod:`kgt_editor.lm.reading`) are given
+    a text that is asked twice. Models that cannot read a prefix tree (see :mod:`kgt_editor.lm.batching`) are given
     padded rows, sorted by length, or one row at a time.
 
     How the texts are put together follows from the model, the texts and the kind of device alone; scores differ from

@@ -120,7 +120,7 @@ class Tree:
     """A prefix tree of token sequences under one model; its nodes are numbered in the order in which they were made.
 
     Args:
-        model: a causal LM in evaluation mode that reads trees (see :mod:`kgt_editor.lm.reading`).
+        model: a causal LM in evaluation mode that reads trees (see :mod:`kgt_editor.lm.batching`).
     """
 
     def __init__(self, model: Any) -> None:

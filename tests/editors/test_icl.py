@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from kgt_editor.editors.kgt import KGTEditor
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates
 from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.scoring import score_targets
 
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 LM = tuple[Any, Any]
 HPARAMS = Path(__file__).resolve().parents[2] / "hparams"
 REQUESTS = [
@@ -148,6 +154,21 @@ def test_a_triple_needs_a_subject(tiny_gpt2: LM) -> None:
     with pytest.raises(UsageError, match="field 'subject' is missing; a triple needs it"):
         edited(tiny_gpt2, [request], fact="triple")
     assert edited(tiny_gpt2, [request]).facts("") == ["The mother tongue of Ada is Quin"]
+
+
+def test_facts_are_read_in_a_chat_as_kgt_reads_them(tiny_llama: LM, with_template: Callable[[str], Any]) -> None:
+    lm = tiny_llama[0], with_template(CHATML)
+    lm[0].resize_token_embeddings(len(lm[1]))
+    model = edited(lm, REQUESTS[:2], templates={}, separator=" ", fact_mark="{fact}.", reading="chat")
+    ahead = Reader(lm[1], Templates(), "chat", "sentence").in_front(f"{FACTS[0]}. {FACTS[1]}.")
+    assert model.contexts([QUERY]) == [Context(ahead + QUERY, 1.0)]
+    assert model.prefixes([QUERY]) == [Context(ahead, 1.0)]
+    asked = lm[1].apply_chat_template([{"role": "user", "content": QUERY}], tokenize=False, add_generation_prompt=True)
+    ((text, _),) = model.contexts([asked])
+    assert text.count("<|im_start|>user") == 1
+    assert FACTS[0] in text
+    with pytest.raises(UsageError, match="chat template"):
+        edited(tiny_llama, reading="chat")
 
 
 def test_undoing_brings_the_plain_model_back(tiny_lm: LM) -> None:

@@ -20,7 +20,7 @@ from kgt_editor.kgt.editor import Feedback, edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm import forest, tree
-from kgt_editor.lm.reading import way_of
+from kgt_editor.lm.batching import way_of
 from kgt_editor.lm.scoring import TargetScore
 
 LM = tuple[Any, Any]

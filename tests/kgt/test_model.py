@@ -15,7 +15,7 @@ from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.templates import Templates
-from kgt_editor.lm.reading import way_of
+from kgt_editor.lm.batching import way_of
 from kgt_editor.lm.scoring import score_targets
 
 LM = tuple[Any, Any]

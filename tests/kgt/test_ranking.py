@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError
 from kgt_editor.kgt import ranking
 from kgt_editor.kgt.ranking import best_continuations
-from kgt_editor.lm.reading import Way, way_of
+from kgt_editor.lm.batching import Way, way_of
 
 LM = tuple[Any, Any]
 TOKENS = st.lists(st.integers(3, 30), min_size=1, max_size=5)

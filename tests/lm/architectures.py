@@ -12,8 +12,8 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from kgt_editor.lm.batching import way_and_reason
 from kgt_editor.lm.limits import attention_window
-from kgt_editor.lm.reading import way_and_reason
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architectures.md"
 

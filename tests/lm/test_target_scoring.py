@@ -7,9 +7,9 @@ import torch
 
 from kgt_editor.data.world import load_world
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.lm.batching import Way, way_of
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.passes import tokens_a_pass
-from kgt_editor.lm.reading import Way, way_of
 from kgt_editor.lm.scoring import TargetScore, max_positions, score_targets
 
 

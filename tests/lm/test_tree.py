@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kgt_editor.errors import KgtError, NumericalError
 from kgt_editor.lm import forest, tree
-from kgt_editor.lm.reading import Way, way_of
+from kgt_editor.lm.batching import Way, way_of
 
 LM = tuple[Any, Any]
 PROMPTS = ("Ada Brun was born in the town of", "Ada Brun was born in", "The mother tongue of Ada Brun is", "At home")

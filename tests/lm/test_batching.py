@@ -18,11 +18,11 @@ from transformers import BartConfig, BartForConditionalGeneration, Gemma3Config,
 
 from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.kgt.ranking import best_continuations
-from kgt_editor.lm import forest, reading
+from kgt_editor.lm import batching, forest
+from kgt_editor.lm.batching import Way, way_and_reason, way_of
 from kgt_editor.lm.forward import dtype_of
 from kgt_editor.lm.layers import device_of, plain_model
 from kgt_editor.lm.limits import attention_window
-from kgt_editor.lm.reading import Way, way_and_reason, way_of
 from kgt_editor.lm.scoring import max_positions, score_targets
 
 LM = tuple[Any, Any]
@@ -73,12 +73,12 @@ def test_another_kernel_format_or_window_is_sampled_anew(tiny_llama: LM, unmaska
 
 
 def test_what_is_known_dies_with_the_model(tiny_gpt2: LM) -> None:
-    before = len(reading._KNOWN)
+    before = len(batching._KNOWN)
     model = copy.deepcopy(tiny_gpt2[0])
     way_of(model, 10)
-    assert len(reading._KNOWN) == before + 1
+    assert len(batching._KNOWN) == before + 1
     del model
-    assert len(reading._KNOWN) == before
+    assert len(batching._KNOWN) == before
 
 
 @pytest.mark.parametrize("name", ["gpt2", "recurrent_gemma", "mamba2", "qwen3_next", "lfm2", "gpt_neo"])
@@ -94,7 +94,7 @@ def test_a_sample_leaves_everything_as_it_was(name: str) -> None:
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     state = torch.get_rng_state()
     for way in (Way.TREES, Way.PADDED_ROWS):
-        reading._try(model, attention_window(model), way)
+        batching._try(model, attention_window(model), way)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
     assert not model.training
@@ -102,12 +102,12 @@ def test_a_sample_leaves_everything_as_it_was(name: str) -> None:
 
 
 def test_the_reason_is_said_once(tiny_gpt2: LM, caplog: pytest.LogCaptureFixture) -> None:
-    reading._say.cache_clear()
+    batching._say.cache_clear()
     model = build("mamba2")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             scores(model, tiny_gpt2[1])
-    (line,) = [record.message for record in caplog.records if record.name == reading.__name__]
+    (line,) = [record.message for record in caplog.records if record.name == batching.__name__]
     assert line.startswith("Mamba2ForCausalLM reads texts in padded rows, slower than trees: its forward takes no")
     assert "\n" not in line
 
@@ -207,7 +207,7 @@ def test_training_mode_and_encoder_decoders_are_refused(tiny_gpt2: LM) -> None:
     bart = BartForConditionalGeneration(
         BartConfig(vocab_size=40, encoder_attention_heads=2, decoder_attention_heads=2, **small)
     )
-    assert reading.check_model(bart.eval()) == (
+    assert batching.check_model(bart.eval()) == (
         False,
         "BartForConditionalGeneration is an encoder-decoder; a causal language model is needed",
     )
@@ -293,8 +293,8 @@ def test_the_limit_of_a_multimodal_model_is_that_of_its_text(tiny_gpt2: LM) -> N
 
 
 def test_no_engine_is_called_past_the_dispatch() -> None:
-    """Only lm/ itself, and the ranking that asks lm.reading first, know how texts are put together."""
-    root = Path(reading.__file__).parents[1]
+    """Only lm/ itself, and the ranking that asks lm.batching first, know how texts are put together."""
+    root = Path(batching.__file__).parents[1]
     engines = ("lm.packed", "lm.sample", "Tree(", "score_packed", "score_rows", "tree_log_probs", "row_log_probs")
     for file in root.rglob("*.py"):
         if file.parent.name != "lm" and file.name != "ranking.py":

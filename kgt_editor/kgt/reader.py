@@ -52,24 +52,17 @@ class Reader:
 
     def __post_init__(self) -> None:
         if self.form == "chat" and not chat.has_template(self.tok):
-            raise UsageError("reading: chat needs a tokenizer with a chat template; set reading to repeat or stored")
+            raise UsageError("reading: chat needs a tokenizer with a chat template; set reading to repeat")
 
     def prompt(self, query: str, triple: Triple, feedback: Edit | None) -> str:
-        """The text that the answer is expected behind.
+        """The text that the answer to ``query`` is expected behind.
 
         Args:
             query: what is asked, a chat or plain text.
             triple: the fact.
             feedback: the edit that it came from, if it is the user's own.
         """
-        turn = chat.last_turn(self.tok, query)
-        if turn is not None:
-            return turn.replaced(self._ahead(turn.content, triple, feedback))
-        if self.form == "paper" or (self.form == "repeat" and is_question(query)):
-            return self._reasoning(query, triple, feedback)
-        if self.form == "repeat":
-            return f"{self._reasoning(query, triple, feedback)} {query}"
-        return self.prefix(triple, feedback) + cued(query)
+        return self.with_facts(query, self.written(triple, feedback), stored_query(triple, feedback))
 
     def prefix(self, triple: Triple, feedback: Edit | None) -> str:
         """What stands in front of a query whose end is not known, because a target may be joined to it.
@@ -77,25 +70,31 @@ class Reader:
         With ``stored`` and ``chat`` it is what stands there always, with ``repeat`` it is that of ``stored``: the same
         as ``repeat`` where the query is the stored one. With ``paper`` it is T_prefix.
         """
-        facts = self.written(triple, feedback)
-        if self.form == "paper":
-            return self.templates.prefix.format(q="", z=facts).rstrip()
+        return self.in_front(self.written(triple, feedback), stored_query(triple, feedback))
+
+    def with_facts(self, query: str, facts: str, stored: str | None = None) -> str:
+        """:meth:`prompt` with facts that are written already; ``stored`` is the question that they answer, if one."""
+        turn = chat.last_turn(self.tok, query)
+        if turn is not None:
+            return turn.replaced(self.templates.prefix.format(q=turn.content, z=facts))
+        if self.form in ("paper", "repeat"):
+            asked = self.templates.reasoning.format(q=query, z=facts)
+            return asked if self.form == "paper" or is_question(query) else f"{asked} {query}"
+        return self.in_front(facts, stored) + cued(query)
+
+    def in_front(self, facts: str, stored: str | None = None) -> str:
+        """:meth:`prefix` with facts that are written already; T_prefix too where they answer no one question."""
         if self.form == "chat":
             return chat.as_chat(self.tok, _COMPLETE.format(z=facts))
-        return self.templates.reasoning.format(q=stored_query(triple, feedback), z=facts) + " "
+        if self.form == "paper" or stored is None:
+            return self.templates.prefix.format(q="", z=facts).rstrip(" ")
+        return self.templates.reasoning.format(q=stored, z=facts) + " "
 
     def written(self, triple: Triple, feedback: Edit | None) -> str:
         """The fact in words."""
         if self.fact == "sentence" and feedback is not None and triple.tail == feedback.answer:
             return join(feedback.query, triple.tail) + ("" if triple.tail.endswith((".", "!", "?")) else ".")
         return render_triple(triple.head, triple.relation, triple.tail)
-
-    def _reasoning(self, query: str, triple: Triple, feedback: Edit | None) -> str:
-        return self.templates.reasoning.format(q=query, z=self.written(triple, feedback))
-
-    def _ahead(self, message: str, triple: Triple, feedback: Edit | None) -> str:
-        """A user's message with the fact in front of it."""
-        return self.templates.prefix.format(q=message, z=self.written(triple, feedback))
 
 
 def stored_query(triple: Triple, feedback: Edit | None) -> str:

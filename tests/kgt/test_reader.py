@@ -15,7 +15,7 @@ from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.kgt.reading import Reader
+from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates
 from kgt_editor.lm.tokens import encode
 
