@@ -123,15 +123,12 @@ class InContextLM(PromptedLM):
         return Context(self.reader.with_facts(query, facts), 1.0) if facts else None
 
     def prefixes(self, texts: Sequence[str]) -> list[Context]:
-        room = self.hparams.answer_tokens
-        found = [
-            self._fitting(self.facts(text.strip(), joined=True), lambda facts, t=text: self._ahead(facts) + t, room)
-            for text in texts
-        ]
-        return [Context(self._ahead(facts), 1.0) if facts else Context("", 0.0) for facts in found]
+        return [self._ahead(text.strip(), self.hparams.answer_tokens) for text in texts]
 
-    def _ahead(self, facts: str) -> str:
-        return self.reader.in_front(facts)
+    def _ahead(self, text: str, room: int) -> Context:
+        """What stands in front of a text that may end in a target."""
+        facts = self._fitting(self.facts(text, joined=True), lambda facts: self.reader.in_front(facts) + text, room)
+        return Context(self.reader.in_front(facts), 1.0) if facts else Context("", 0.0)
 
     def _fitting(self, facts: Sequence[str], write: Callable[[str], str], room: int) -> str:
         """As many of the newest facts as leave ``room`` tokens of the context, as one text.
