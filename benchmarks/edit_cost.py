@@ -34,7 +34,7 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective, relations
-from kgt_editor.kgt.editor import Feedback, edit, edit_batch
+from kgt_editor.kgt.editor import edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.optimizer import OPTIMIZERS
@@ -42,6 +42,7 @@ from kgt_editor.kgt.templates import SEPARATOR
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.meter import measure, tidy
 from kgt_editor.lm.scoring import score_targets
+from kgt_editor.requests import EditRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 ASKED = {
@@ -57,24 +58,28 @@ WIDE = 256  # tokens of a pass in which a further token costs arithmetic alone
 
 def plain_edit(model: KGEnhancedLM, request: dict[str, Any], source: str) -> None:
     """The method without any engineering: one prompt and one continuation a forward pass; the graph is left alone."""
-    lm, tok, hparams, told = model.lm, model.tok, model.hparams, Feedback.from_request(request)
+    lm, tok, hparams, told = model.lm, model.tok, model.hparams, EditRequest.parse(request)
 
     def log_prob(prompt: str, target: str) -> Any:
         return score_targets(lm, tok, [prompt], [target], batch_size=1)[0]
 
-    prompt = model.templates.extract.format(K=hparams.K, e_q=told.subject, e_a=told.answer, q=told.query, a=told.answer)
-    names = relations.generate(lm, tok, prompt, told.subject, told.answer, hparams.K) if source == "generate" else []
+    prompt = model.templates.extract.format(
+        K=hparams.K, e_q=told.subject, e_a=told.target_new, q=told.prompt, a=told.target_new
+    )
+    names = (
+        relations.generate(lm, tok, prompt, told.subject, told.target_new, hparams.K) if source == "generate" else []
+    )
     if not names:
-        scored = {name: log_prob(prompt, f"{name} {SEPARATOR}").log_prob for name in model.vocabulary()}
+        scored = {name: log_prob(prompt, f"{name} {SEPARATOR}").log_prob for name in model.retrieval.vocabulary()}
         names = sorted(scored, key=lambda name: -scored[name])[: hparams.K]
-    proposals = [Triple(told.subject, name, told.answer) for name in names]
-    present = model.candidates(told.subject, told.query)
+    proposals = [Triple(told.subject, name, told.target_new) for name in names]
+    present = model.candidates(told.subject, told.prompt)
     known = {}
     for triple in dict.fromkeys([*proposals, *present]):
-        retrieval = log_prob(model.templates.retrieve.format(q=told.query, e_q=told.subject), triple.relation)
-        reasoning = log_prob(model.reasoning_prompt(told.query, triple), told.answer)
+        retrieval = log_prob(model.templates.retrieve.format(q=told.prompt, e_q=told.subject), triple.relation)
+        reasoning = log_prob(model.reasoning_prompt(told.prompt, triple), told.target_new)
         known[triple] = objective.ScoredTriple(triple, retrieval.log_prob, reasoning.log_prob, reasoning.greedy)
-    plain = log_prob(told.query, told.answer)
+    plain = log_prob(told.prompt, told.target_new)
     problem = objective.Problem(tuple(known[z] for z in proposals), tuple(known[z] for z in present), plain)
     OPTIMIZERS[hparams.optimizer](problem, hparams)
 

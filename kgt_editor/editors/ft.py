@@ -25,10 +25,11 @@ from torch.func import functional_call
 
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Restore
-from kgt_editor.editors.request import EditRequest, TargetBatch, encode_targets
+from kgt_editor.editors.targets import TargetBatch, encode_targets
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import NumericalError
 from kgt_editor.lm.layers import linear_layer
+from kgt_editor.requests import EditRequest
 
 
 class FTHParams(HParams):

@@ -18,10 +18,11 @@ from kgt_editor.data.record import Record
 from kgt_editor.editors import cache
 from kgt_editor.editors.base import Progress, Restore
 from kgt_editor.editors.hypernet_training import Hypernetwork, Sampler
-from kgt_editor.editors.request import EditRequest, encode_targets
+from kgt_editor.editors.targets import encode_targets
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import UsageError
 from kgt_editor.lm.layers import device_of, frozen, linear_layer
+from kgt_editor.requests import EditRequest
 
 _NOT_TRAINING = {"alg_name", "model_name", "device", "model_parallel", "max_length"}
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kgt_editor.editors.request import TargetBatch
+from kgt_editor.editors.targets import TargetBatch
 from kgt_editor.lm.layers import LinearLayer, linear_layer
 from kgt_editor.lm.trace import Trace
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Progress
 from kgt_editor.editors.hypernet_factors import Factors, edited_logits, target_logits
-from kgt_editor.editors.request import TargetBatch, encode_targets
+from kgt_editor.editors.targets import TargetBatch, encode_targets
 from kgt_editor.errors import NumericalError, UsageError
 
 _NORMALISATION_RECORDS = 256

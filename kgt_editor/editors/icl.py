@@ -21,7 +21,6 @@ from torch import nn
 
 from kgt_editor.editors.base import Editor
 from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_told
-from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import relations
@@ -33,6 +32,7 @@ from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode, join
+from kgt_editor.requests import EditRequest
 
 
 class ICLHParams(TemplatedHParams):

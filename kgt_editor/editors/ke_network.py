@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from kgt_editor.editors.hypernet_factors import Factors, gradient_factors
 from kgt_editor.editors.hypernet_training import Hypernetwork
-from kgt_editor.editors.request import TargetBatch
+from kgt_editor.editors.targets import TargetBatch
 from kgt_editor.lm.layers import linear_layer
 
 

@@ -92,7 +92,7 @@ def apply_kgt_to_model(
         model: a plain LM, which is wrapped with an empty overlay of the base graph, or a wrapped one, whose graph and
             settings are gone on with.
         tok: its tokenizer.
-        requests: EasyEdit's dictionaries; see :meth:`kgt_editor.kgt.editor.Feedback.from_request`.
+        requests: EasyEdit's dictionaries; see :class:`kgt_editor.requests.EditRequest`.
         hparams: settings of a model that is wrapped here.
         copy: give the returned model a graph of its own and leave the one of ``model`` as it is; weights are never
             copied.

@@ -37,11 +37,11 @@ from kgt_editor.editors.kn_attribution import (
     neuron_sites,
     shared_neurons,
 )
-from kgt_editor.editors.request import EditRequest
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import KgtError, NumericalError, UsageError
 from kgt_editor.lm.layers import linear_layer
 from kgt_editor.lm.tokens import continuation_ids, join
+from kgt_editor.requests import EditRequest
 
 
 class KNHParams(HParams):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kgt_editor.editors.hypernet_factors import Factors, gradient_factors, has_gradient
 from kgt_editor.editors.hypernet_training import Hypernetwork
-from kgt_editor.editors.request import TargetBatch
+from kgt_editor.editors.targets import TargetBatch
 
 
 class LowRankResidual(nn.Module):

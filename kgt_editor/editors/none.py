@@ -10,7 +10,7 @@ from torch import nn
 
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor, Restore
-from kgt_editor.editors.request import EditRequest
+from kgt_editor.requests import EditRequest
 
 
 class NoneHParams(HParams):

@@ -29,12 +29,13 @@ from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor
 from kgt_editor.editors.memory import MEMORY, Told, read_told, write_told
 from kgt_editor.editors.oppu_model import PersonalLM, adapted_layers
-from kgt_editor.editors.request import EditRequest, pad_right
+from kgt_editor.editors.targets import pad_right
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import check_in_one_place, device_of, frozen, is_quantised
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import continuation_ids_batch, join
+from kgt_editor.requests import EditRequest
 
 _NO_LABEL = -100
 _ADAPTER = "adapter.safetensors"

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Progress, Restore
-from kgt_editor.editors.request import EditRequest, encode_targets, token_ending_at
 from kgt_editor.editors.rome_keys import Covariance, context_prefixes, key_covariance
+from kgt_editor.editors.targets import encode_targets, token_ending_at
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import NumericalError
 from kgt_editor.lm.layers import get_module
 from kgt_editor.lm.tokens import join
 from kgt_editor.lm.trace import Trace, replay
+from kgt_editor.requests import EditRequest
 
 # What the KL term keeps: the paper's essence prompt p'.
 ESSENCE_PROMPT = "{} is a"

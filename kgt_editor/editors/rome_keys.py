@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kgt_editor.data import world
 from kgt_editor.editors import cache
 from kgt_editor.editors.base import Progress
-from kgt_editor.editors.request import pad_right
+from kgt_editor.editors.targets import pad_right
 from kgt_editor.errors import NumericalError, UsageError
 from kgt_editor.lm.layers import device_of, frozen, linear_layer
 from kgt_editor.lm.scoring import max_positions

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kgt_editor.editors.base import Editor, Restore, restore_model
-from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.lm.layers import LinearLayer, check_family, frozen, linear_layer
+from kgt_editor.requests import EditRequest
 
 _WEIGHTS = "weights.safetensors"
 

@@ -15,7 +15,8 @@ from kgt_editor.kgt import naming, objective, relations
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.objective import Problem, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution
-from kgt_editor.kgt.scoring import Asked, Feedback, score
+from kgt_editor.kgt.scoring import PlannedEdit, score
+from kgt_editor.requests import EditRequest
 
 _log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]
         raise UsageError(f"{len(models)} models but {len(requests)} requests")
     if any(model.lm is not models[0].lm or model.hparams != models[0].hparams for model in models):
         raise UsageError("a batch of edits needs users of one language model with equal settings")
-    feedback = [Feedback.from_request(request) for request in requests]
-    entities = [(id(model.graph), told.subject.casefold()) for model, told in zip(models, feedback, strict=True)]
+    parsed = [EditRequest.parse(request).with_subject() for request in requests]
+    entities = [(id(model.graph), one.subject.casefold()) for model, one in zip(models, parsed, strict=True)]
     outcomes: dict[int, Outcome] = {}
     waiting = list(range(len(requests)))
     try:
@@ -85,7 +86,7 @@ def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]
                 firsts.setdefault(entities[index], index)
             now = list(firsts.values())
             waiting = [index for index in waiting if firsts[entities[index]] != index]
-            asked = [Asked(models[i], feedback[i], requests[i], _head(models[i], feedback[i].subject)) for i in now]
+            asked = [PlannedEdit(models[i], parsed[i], _head(models[i], parsed[i].subject)) for i in now]
             outcomes.update(zip(now, _edit_together(asked), strict=True))
     except BaseException:
         for index, outcome in reversed(outcomes.items()):
@@ -94,10 +95,10 @@ def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]
     return [outcomes[index] for index in range(len(requests))]
 
 
-def _edit_together(asked: Sequence[Asked]) -> list[Outcome]:
+def _edit_together(asked: Sequence[PlannedEdit]) -> list[Outcome]:
     """Edits that do not depend on each other; the graphs change when all numbers are known."""
     proposals = [
-        [Triple(one.head, relation, one.feedback.answer) for relation in names]
+        [Triple(one.head, relation, one.request.target_new) for relation in names]
         for one, names in zip(asked, propose_relations(asked), strict=True)
     ]
     outcomes = []
@@ -107,9 +108,9 @@ def _edit_together(asked: Sequence[Asked]) -> list[Outcome]:
     return outcomes
 
 
-def _became(one: Asked, problem: Problem, solution: Solution) -> str:
+def _became(one: PlannedEdit, problem: Problem, solution: Solution) -> str:
     """One of :data:`OUTCOMES`."""
-    answer = one.feedback.answer.casefold()
+    answer = one.request.target_new.casefold()
     if not any(scored.triple.tail.casefold() == answer for scored in solution.graph):
         return "dropped"
     hparams = one.model.hparams
@@ -118,13 +119,13 @@ def _became(one: Asked, problem: Problem, solution: Solution) -> str:
     return "held" if {z.triple for z in solution.graph} != {z.triple for z in problem.present} else "restated"
 
 
-def _commit(one: Asked, problem: Problem, solution: Solution) -> Edit:
+def _commit(one: PlannedEdit, problem: Problem, solution: Solution) -> Edit:
     before = {scored.triple for scored in problem.present}
     after = {scored.triple for scored in solution.graph}
     touched = dict.fromkeys(step.triple for step in solution.steps)
     return one.model.graph.commit(
-        one.feedback.query,
-        one.feedback.answer,
+        one.request.prompt,
+        one.request.target_new,
         added=[triple for triple in touched if triple in after - before],
         removed=[triple for triple in touched if triple in before - after],
         before=_probability(one.model, problem, problem.present),
@@ -142,7 +143,7 @@ def _head(model: KGEnhancedLM, subject: str) -> str:
     return subject if model.graph.triples_from(subject, 1) else model.graph.head_for(subject)
 
 
-def propose_relations(asked: Sequence[Asked]) -> list[list[str]]:
+def propose_relations(asked: Sequence[PlannedEdit]) -> list[list[str]]:
     """For each edit the relations of H(q, a, K), the likeliest first; from the source that the settings name.
 
     Where the model is to write them (``generate``) and writes nothing usable, the vocabulary is ranked instead.
@@ -152,31 +153,31 @@ def propose_relations(asked: Sequence[Asked]) -> list[list[str]]:
     if hparams.relation_source == "user":
         return [relations.from_user(one.request, hparams.K) for one in asked]
     if hparams.relation_source == "query":
-        return [[naming.from_query(one.feedback.query, one.feedback.subject)] for one in asked]
+        return [[naming.from_query(one.request.prompt, one.request.subject)] for one in asked]
     prompts = [_extraction_prompt(one) for one in asked]
     found: list[list[str]] = [[] for _ in asked]
     if hparams.relation_source == "generate":
         found = [
-            relations.generate(lm, tok, prompt, one.feedback.subject, one.feedback.answer, hparams.K)
+            relations.generate(lm, tok, prompt, one.request.subject, one.request.target_new, hparams.K)
             for one, prompt in zip(asked, prompts, strict=True)
         ]
         fell_back = sum(not names for names in found)
         if fell_back:
             _log.warning("the model wrote no usable relation for %d of %d edits; ranked instead", fell_back, len(asked))
     open_ = [index for index, names in enumerate(found) if not names]
-    known = [asked[index].model.vocabulary() for index in open_]
+    known = [asked[index].model.retrieval.vocabulary() for index in open_]
     if hparams.ranking == "extract":
         ranked = relations.rank(lm, tok, [prompts[index] for index in open_], known, hparams.K)
     else:
-        told = [asked[index].feedback for index in open_]
-        ranked = naming.rank(lm, tok, [(one.query, one.subject, one.answer) for one in told], known, hparams.K)
+        told = [asked[index].request for index in open_]
+        ranked = naming.rank(lm, tok, [(one.prompt, one.subject, one.target_new) for one in told], known, hparams.K)
     for index, names in zip(open_, ranked, strict=True):
         found[index] = names
     return found
 
 
-def _extraction_prompt(one: Asked) -> str:
-    told = one.feedback
+def _extraction_prompt(one: PlannedEdit) -> str:
+    told = one.request
     return one.model.templates.extract.format(
-        K=one.model.hparams.K, e_q=told.subject, e_a=told.answer, q=told.query, a=told.answer
+        K=one.model.hparams.K, e_q=told.subject, e_a=told.target_new, q=told.prompt, a=told.target_new
     )

@@ -42,7 +42,7 @@ def bearing(
     found = similarities(representations, asked)
     return [
         [
-            0.0 if _same(one.query, stored) else value
+            0.0 if same_question(one.query, stored) else value
             for stored, value in zip(one.stored, curve(values, midpoint, slope), strict=True)
         ]
         for one, values in zip(asked, found, strict=True)
@@ -66,7 +66,8 @@ def similarities(representations: Representations, asked: Sequence[Asked]) -> li
     ]
 
 
-def _same(left: str, right: str) -> bool:
+def same_question(left: str, right: str) -> bool:
+    """Whether two questions are the same word for word, spaces and case aside."""
     return " ".join(left.split()).casefold() == " ".join(right.split()).casefold()
 
 

@@ -18,6 +18,7 @@ from kgt_editor.lm import tree
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode
+from kgt_editor.requests import EditRequest
 
 # Tokenizer -> (last word of a prompt, relation) -> ids of the relation behind it, with the separator's first token.
 _TOKENS: WeakKeyDictionary[Any, dict[tuple[str, str], list[int]]] = WeakKeyDictionary()
@@ -111,18 +112,16 @@ def parse(text: str, subject: str, answer: str, k: int) -> list[str]:
     return list(found.values())[:k]
 
 
-def from_user(request: dict[str, Any], k: int) -> list[str]:
-    """The relations that the user names: the request's ``relations``, else its ``relation_id``.
+def from_user(request: EditRequest, k: int) -> list[str]:
+    """The relations that the user names in the request.
 
     Raises:
         UsageError: the request has neither.
     """
-    named = request.get("relations") or request.get("relation_id")
-    listed = [named] if isinstance(named, str) else list(named or ())
-    relations = list(dict.fromkeys(verbalise(relation) for relation in listed if relation.strip()))
+    relations = list(dict.fromkeys(verbalise(relation) for relation in request.relations if relation.strip()))
     if not relations:
         raise UsageError(
-            f"relation_source 'user' needs the relation, but the request for {request.get('prompt')!r} has neither "
+            f"relation_source 'user' needs the relation, but the request for {request.prompt!r} has neither "
             "'relations' nor 'relation_id'; name one, or set relation_source to rank or generate"
         )
     return relations[:k]

@@ -10,11 +10,11 @@ import torch
 from editor_builders import ft_hparams
 
 from kgt_editor.editors.ft import FTEditor, FTHParams, apply_ft_to_model, fine_tune, target_batches
-from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.scoring import score_targets
 from kgt_editor.lm.tokens import continuation_ids
+from kgt_editor.requests import EditRequest
 
 # Targets of two tokens and of one: the objectives differ, and the rows of a batch are unequal.
 LONG = {"prompt": "The mother tongue of Ada Brun is", "subject": "Ada Brun", "target_new": "Old Velmoran"}

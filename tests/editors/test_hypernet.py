@@ -16,7 +16,7 @@ from kgt_editor.editors.hypernet_factors import (
     target_logits,
 )
 from kgt_editor.editors.hypernet_training import Sampler
-from kgt_editor.editors.request import encode_targets
+from kgt_editor.editors.targets import encode_targets
 from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.scoring import score_targets
 

@@ -9,7 +9,7 @@ from editor_builders import MEND_LAYERS
 
 from kgt_editor.editors.hypernet_factors import Factors, gradient_factors, layer_shapes
 from kgt_editor.editors.ke_network import KENetwork, root_mean_square, weight_scales
-from kgt_editor.editors.request import TargetBatch, encode_targets
+from kgt_editor.editors.targets import TargetBatch, encode_targets
 from kgt_editor.lm.layers import linear_layer
 
 LM = tuple[Any, Any]

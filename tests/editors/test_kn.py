@@ -12,11 +12,11 @@ from torch import nn
 
 from kgt_editor.editors.kn import KNEditor, KNHParams, apply_kn_to_model
 from kgt_editor.editors.kn_attribution import Attribution, coarse_neurons, neuron_sites, shared_neurons
-from kgt_editor.editors.request import EditRequest
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import frozen, get_module, linear_layer
 from kgt_editor.lm.scoring import score_targets
 from kgt_editor.lm.tokens import continuation_ids
+from kgt_editor.requests import EditRequest
 
 LM = tuple[Any, Any]
 PROMPT, TRUE, NEW = "The mother tongue of Ada Brun is", "Old Velmoran", "Norrish"

@@ -14,7 +14,7 @@ from kgt_editor.editors.hypernet_factors import gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet_training import Sampler, batch_losses
 from kgt_editor.editors.mend import MENDEditor, apply_mend_to_model
 from kgt_editor.editors.mend_network import MENDNetwork
-from kgt_editor.editors.request import encode_targets
+from kgt_editor.editors.targets import encode_targets
 from kgt_editor.errors import NumericalError, UsageError
 
 

@@ -16,7 +16,7 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import relations
-from kgt_editor.kgt.editor import Feedback, edit, edit_batch
+from kgt_editor.kgt.editor import edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm import forest, tree
@@ -179,14 +179,14 @@ def test_the_users_relation_is_taken_as_it_is(sensible: LM) -> None:
 def test_the_vocabulary_is_the_graphs_and_wikidatas(sensible: LM) -> None:
     model = enhanced(sensible, Triple("dog", "likes", "meat"))
     model.graph.add(Triple("Rex", "sleeps in", "the kitchen"))
-    words = model.vocabulary()
+    words = model.retrieval.vocabulary()
     assert words[:2] == ["likes", "sleeps in"]
     assert "was born in" in words
     assert len(words) == len(set(words))
 
 
 def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgt_editor.kgt.model.WIKIDATA_PHRASES", {"P20": "died in"})
+    monkeypatch.setattr("kgt_editor.kgt.retrieval.WIKIDATA_PHRASES", {"P20": "died in"})
     way_of(tiny_lm[0], 10)
     passes = []
     tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
@@ -198,7 +198,7 @@ def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.M
 
 
 def test_a_batch_is_one_edit_after_the_other(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgt_editor.kgt.model.WIKIDATA_PHRASES", {"P20": "died in"})
+    monkeypatch.setattr("kgt_editor.kgt.retrieval.WIKIDATA_PHRASES", {"P20": "died in"})
     settings: dict[str, Any] = {"stop": "loss", "answer_epsilon": 0, "min_gain": 1e-9, "retrieval_min": 0, "K": 2}
     other = request("Osthaven", "Milo Castrel speaks", subject="Milo Castrel")
     asked = [request(), request("Quindle"), other, request("Norrish", "The mother tongue of Ada Brun is"), request()]
@@ -224,7 +224,7 @@ def test_a_batch_is_one_edit_after_the_other(tiny_lm: LM, monkeypatch: pytest.Mo
 
 def test_a_batch_with_a_bad_edit_changes_no_graph(sensible: LM, monkeypatch: pytest.MonkeyPatch) -> None:
     users = [enhanced(sensible, *BASE) for _ in range(2)]
-    with pytest.raises(UsageError, match="'subject' must be a text"):
+    with pytest.raises(UsageError, match="'subject' is missing"):
         edit_batch(users, [request(), request(subject="")])
     sensible_score = forest.score_continuations
 
@@ -284,7 +284,7 @@ def test_when_the_model_writes_nothing_usable_the_vocabulary_is_ranked(
         ({"prompt": "Milo Castrel was born in"}, "subject 'Ada Brun' is not in its prompt 'Milo Castrel was born in'"),
         ({"target_new": "  "}, "'target_new' must be a text"),
         ({"target_new": None}, "'target_new' must be a text"),
-        ({"subject": ""}, "'subject' must be a text"),
+        ({"subject": ""}, "'subject' is missing"),
         ({"prompt": 3}, "'prompt' must be a text"),
     ],
 )
@@ -293,11 +293,6 @@ def test_an_incomplete_request_is_refused(tiny_gpt2: LM, given: dict[str, Any], 
     with pytest.raises(UsageError, match=told):
         edit(model, request() | given)
     assert triples(model) == set(BASE)
-
-
-def test_romes_form_of_a_request_is_read() -> None:
-    given = {"prompt": "{} was born in", "subject": "Ada Brun", "target_new": {"str": " Tarsil"}}
-    assert Feedback.from_request(given) == Feedback("Ada Brun was born in", "Ada Brun", "Tarsil")
 
 
 def test_a_query_beyond_the_context_changes_nothing(tiny_gpt2: LM) -> None:

@@ -10,6 +10,7 @@ import torch
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.kgt import relations
 from kgt_editor.lm import forest, tree
+from kgt_editor.requests import EditRequest
 
 LM = tuple[Any, Any]
 PROMPT = "Ada Brun was born in the town of Tarsil <relation>:"
@@ -130,6 +131,10 @@ def test_a_prompt_that_fills_the_context_is_refused(tiny_gpt2: LM) -> None:
         forest.score_continuations(tiny_gpt2[0], tree.encode_continuations(tok, PROMPT * 20, ["a"]))
 
 
+def asked(named: dict[str, Any]) -> EditRequest:
+    return EditRequest.parse({"prompt": "Ada Brun was born in", "target_new": "Tarsil", **named})
+
+
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
@@ -140,10 +145,10 @@ def test_a_prompt_that_fills_the_context_is_refused(tiny_gpt2: LM) -> None:
     ],
 )
 def test_the_user_names_them(request_: dict[str, Any], expected: list[str]) -> None:
-    assert relations.from_user(request_, 2) == expected
+    assert relations.from_user(asked(request_), 2) == expected
 
 
 @pytest.mark.parametrize("request_", [{}, {"relations": []}, {"relations": [" "]}, {"relation_id": ""}])
 def test_a_user_who_names_none_is_told_so(request_: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="needs the relation"):
-        relations.from_user(request_, 1)
+        relations.from_user(asked(request_), 1)

@@ -1,9 +1,8 @@
-"""One edit request, checked, and its place in tokens."""
+"""Targets behind their prompts, as batches of tokens, and where a text stands in tokens."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,59 +13,6 @@ from kgt_editor.errors import UsageError
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import continuation_ids_batch
-
-
-@dataclass(frozen=True)
-class EditRequest:
-    """What one of EasyEdit's request dictionaries asks for.
-
-    Attributes:
-        label: how error messages call it.
-        prompt: the edit prompt with the subject filled in.
-        subject: the head entity; empty where the request names none.
-        target_new: the answer wanted.
-        ground_truth: the answer before the edit; empty where the request holds no such text.
-    """
-
-    label: str
-    prompt: str
-    subject: str
-    target_new: str
-    ground_truth: str = ""
-
-    @classmethod
-    def parse(cls, request: Mapping[str, Any]) -> EditRequest:
-        """Reads ``prompt`` (with the subject in it, or ``{}`` in its place), ``subject`` and the two answers.
-
-        Raises:
-            UsageError: prompt or target is missing or empty, or the subject is not in the prompt.
-        """
-        label = f"request for case {request['case_id']}" if "case_id" in request else "request"
-        for field in ("prompt", "target_new"):
-            if not isinstance(request.get(field), str) or not request[field].strip():
-                raise UsageError(f"{label}: field '{field}' must be a text that is not empty")
-        subject = (request.get("subject") or "").strip()
-        prompt = request["prompt"].strip()
-        if "{}" in prompt and subject:
-            prompt = prompt.replace("{}", subject)
-        if "{}" in prompt or subject not in prompt:
-            raise UsageError(f"{label}: the subject {subject!r} is not in its prompt {prompt!r}")
-        truth = request.get("ground_truth")
-        ground_truth = truth.strip() if isinstance(truth, str) else ""  # most editors do not read it
-        return cls(label, prompt, subject, request["target_new"].strip(), ground_truth)
-
-    @property
-    def subject_end(self) -> int:
-        """Where the subject ends in the prompt, in characters.
-
-        Raises:
-            UsageError: the request names no subject.
-        """
-        if not self.subject:
-            raise UsageError(f"{self.label}: field 'subject' is missing; this editor needs it")
-        whole_word = re.search(rf"(?<!\w){re.escape(self.subject)}(?!\w)", self.prompt)
-        start = whole_word.start() if whole_word else self.prompt.index(self.subject)
-        return start + len(self.subject)
 
 
 @dataclass(frozen=True)

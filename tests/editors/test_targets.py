@@ -1,4 +1,4 @@
-"""Requests and where their subject and target stand in tokens."""
+"""Where subject and target of a request stand in tokens."""
 
 from __future__ import annotations
 
@@ -10,53 +10,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from tokenizers.normalizers import Prepend, Replace
 from transformers import PreTrainedTokenizerFast
 
-from kgt_editor.editors.request import EditRequest, encode_targets, token_ending_at
+from kgt_editor.editors.targets import encode_targets, token_ending_at
 from kgt_editor.errors import UsageError
 
 TEXT = "In the end José Ñandú met Ada Brun, who lives in Osthaven"
-
-
-def request(**changes: Any) -> EditRequest:
-    return EditRequest.parse({"prompt": "Ada Brun lives in", "subject": "Ada Brun", "target_new": "Tarsil", **changes})
-
-
-def test_the_subject_may_be_filled_in_or_not() -> None:
-    assert request(prompt="{} lives in ").prompt == request().prompt == "Ada Brun lives in"
-
-
-@pytest.mark.parametrize(("given", "read"), [(" Velmora ", "Velmora"), (None, ""), (["Velmora"], "")])
-def test_the_old_answer_is_read_where_it_is_a_text(given: Any, read: str) -> None:
-    assert request(ground_truth=given).ground_truth == read
-    assert request().ground_truth == ""
-
-
-@pytest.mark.parametrize(
-    ("prompt", "subject", "before"),
-    [
-        ("Ada Brun lives in", "Ada Brun", "Ada Brun"),
-        ("The town of Ada Brun", "Ada Brun", "The town of Ada Brun"),
-        ("The Artist called Art is", "Art", "The Artist called Art"),
-        ("Artists of", "Art", "Art"),
-    ],
-)
-def test_the_subject_is_found_as_a_whole_word_where_it_can_be(prompt: str, subject: str, before: str) -> None:
-    assert prompt[: request(prompt=prompt, subject=subject).subject_end] == before
-
-
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
-        ({"subject": "Milo", "case_id": 7}, "case 7: the subject 'Milo' is not in its prompt 'Ada Brun lives in'"),
-        ({"target_new": ""}, "'target_new' must be a text"),
-        ({"target_new": None}, "'target_new' must be a text"),
-        ({"prompt": " "}, "'prompt' must be a text"),
-        ({"prompt": "{} lives in", "subject": ""}, "is not in its prompt"),
-    ],
-)
-def test_bad_requests_are_one_clear_line(changes: dict[str, Any], match: str) -> None:
-    with pytest.raises(UsageError, match=match) as caught:
-        request(**changes)
-    assert "\n" not in str(caught.value)
 
 
 def byte_level(add_prefix_space: bool) -> PreTrainedTokenizerFast:

@@ -1,0 +1,189 @@
+"""Which facts bear on a query: P(z|q) over the triples of the entity that it names (paper, eq. 5)."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from kgt_editor.graph.personal import Edit, PersonalGraph
+from kgt_editor.graph.relations import WIKIDATA_PHRASES
+from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt import guard, objective
+from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.reader import stored_query
+from kgt_editor.kgt.representation import Representations
+from kgt_editor.lm import chat, forest, tree
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A triple that bears on a query.
+
+    Attributes:
+        triple: what the graph says.
+        relevance: what the guard looks at: the probability that the triple bears on the query (``similarity``), or
+            P_theta(r | T_retrieve(q)) (``retrieval``).
+        probability: P(z|q): by ``similarity`` the same, by ``retrieval`` eq. 5 over the triples that pass the guard.
+        feedback: the edit it came from; None for a fact of the base graph.
+    """
+
+    triple: Triple
+    relevance: float
+    probability: float
+    feedback: Edit | None
+
+
+class Asking(NamedTuple):
+    """Relations whose probability T_retrieve is asked for.
+
+    Attributes:
+        scored: they, and the known ones that go on after them.
+        longer: for each of them those that go on after it, see :func:`objective.ended`.
+    """
+
+    scored: list[str]
+    longer: dict[str, list[str]]
+
+
+class Retrieval:
+    """Finds the facts of a user's graph that a query is answered with.
+
+    Args:
+        lm: any causal LM of transformers, in evaluation mode.
+        tok: its tokenizer.
+        graph: the user's graph, as it is when something is asked.
+        hparams: the settings.
+    """
+
+    def __init__(self, lm: nn.Module, tok: Any, graph: PersonalGraph, hparams: KGTHyperParams) -> None:
+        self.lm = lm
+        self.tok = tok
+        self.graph = graph
+        self.hparams = hparams
+        self.templates = hparams.prompts()
+
+    def candidates(self, head: str, query: str) -> list[Triple]:
+        """At most ``max_candidates`` of the triples that start at ``head``, those that fit the query best."""
+        return self.graph.candidates(head, query, self.hparams.max_candidates)
+
+    def retrieval_pairs(self, query: str, head: str, relations: Sequence[str]) -> list[tree.Pair]:
+        """Token ids of T_retrieve(query) and of each relation after it."""
+        return tree.encode_continuations(self.tok, self.templates.retrieve.format(q=query, e_q=head), relations)
+
+    def vocabulary(self) -> list[str]:
+        """The known relations: the graph's (base and the user's own) and Wikidata's."""
+        return list(dict.fromkeys([*self.graph.relations(), *WIKIDATA_PHRASES.values()]))
+
+    def asking(self, relations: Sequence[str]) -> Asking:
+        """What T_retrieve has to be asked for, to know how probable each relation is."""
+        longer = objective.longer(relations, self.vocabulary())
+        return Asking(list(dict.fromkeys([*longer, *chain.from_iterable(longer.values())])), longer)
+
+    def bearing(self, query: str, subject: str, triples: Sequence[Triple]) -> list[float]:
+        """log P(z|q) of each triple by the guard ``similarity``; see :mod:`kgt_editor.kgt.guard`."""
+        return self._bearing([self._asked(query, subject, triples)])[0]
+
+    def _bearing(self, asked: Sequence[guard.Asked]) -> list[list[float]]:
+        representations = Representations.of(self.lm, self.tok)
+        return guard.bearing(representations, asked, self.hparams.guard_midpoint, self.hparams.guard_slope)
+
+    def _asked(self, query: str, subject: str, triples: Sequence[Triple]) -> guard.Asked:
+        stored = [stored_query(triple, self.origin(triple)) for triple in triples]
+        return guard.Asked(query, subject, stored, triples[0].head if triples else subject)
+
+    def origin(self, triple: Triple) -> Edit | None:
+        """The user's feedback that put the triple there; None for a fact of the base graph."""
+        edit = self.graph.explain(triple)
+        return edit if edit is not None and triple in edit.added else None
+
+    def facts(self, prompts: Sequence[str], joined: bool = False, batch_size: int | None = None) -> list[list[Fact]]:
+        """For each prompt the triples it is answered with, the most probable first; none where the plain LM answers.
+
+        Args:
+            prompts: plain text, or a chat, whose last message by the user counts.
+            joined: the prompts may end in a target. An entity at their end is not linked then, and what a triple's tail
+                adds at the end is no part of the question.
+            batch_size: as in :meth:`score_targets`.
+        """
+        queries = [self._question(prompt) for prompt in prompts]
+        asked: dict[str, tuple[str, str, list[Triple]]] = {}
+        for query in dict.fromkeys(queries):
+            matches = self.graph.matches(query, joined)
+            if not matches:
+                continue
+            subject = unicodedata.normalize("NFC", query)[matches[0].start : matches[0].end]
+            triples = self.candidates(matches[0].head, query)
+            question = _without_tail(query, triples) if joined else query
+            if triples:
+                asked[query] = (question, subject, triples)
+        if not asked:
+            return [[] for _ in queries]
+        weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
+        found = dict(zip(asked, weigh(list(asked.values()), batch_size), strict=True))
+        return [found.get(query, []) for query in queries]
+
+    def _question(self, prompt: str) -> str:
+        turn = chat.last_turn(self.tok, prompt)
+        return (turn.content if turn is not None else prompt).strip()
+
+    def _by_similarity(
+        self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None
+    ) -> list[list[Fact]]:
+        """Facts by the guard ``similarity``: P(z|q) as it is, what is missing to 1 belongs to no fact."""
+        scores = self._bearing([self._asked(*one) for one in asked])
+        found = []
+        for (_, _, triples), logs in zip(asked, scores, strict=True):
+            weights = [math.exp(value) for value in logs]
+            facts = [
+                Fact(triple, weight, weight, self.origin(triple))
+                for triple, weight in zip(triples, weights, strict=True)
+                if weight >= self.hparams.retrieval_min
+            ]
+            found.append(_latest_first(facts))
+        return found
+
+    def _by_retrieval(self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None) -> list[list[Fact]]:
+        """Facts by P(r | T_retrieve), eq. 5."""
+        asking = [self.asking([z.relation for z in triples]) for _, _, triples in asked]
+        pairs = [
+            pair
+            for (query, _, triples), found in zip(asked, asking, strict=True)
+            for pair in self.retrieval_pairs(query, triples[0].head, found.scored)
+        ]
+        scores = iter(forest.score_many(self.lm, pairs, batch_size))
+        return [
+            self._weigh(triples, objective.ended({name: next(scores).log_prob for name in found.scored}, found.longer))
+            for (_, _, triples), found in zip(asked, asking, strict=True)
+        ]
+
+    def _weigh(self, triples: Sequence[Triple], retrieval: dict[str, float]) -> list[Fact]:
+        scored = [objective.ScoredTriple(z, retrieval[z.relation], 0.0, False) for z in triples]
+        read = objective.usable(scored, self.hparams.retrieval_min)
+        weights = torch.tensor(objective.retrieval_log_probs(read)).exp().tolist()
+        facts = [
+            Fact(s.triple, float(torch.tensor(s.retrieval).exp()), weight, self.origin(s.triple))
+            for s, weight in zip(read, weights, strict=True)
+        ]
+        return _latest_first(facts)
+
+
+def _latest_first(facts: list[Fact]) -> list[Fact]:
+    """The most probable first; of equally probable ones the user's latest, as in :func:`objective.most_probable`."""
+    latest = list(reversed(facts))
+    return sorted(latest, key=lambda fact: (-fact.probability, -(fact.feedback.number if fact.feedback else 0)))
+
+
+def _without_tail(text: str, triples: Sequence[Triple]) -> str:
+    """The text without a triple's tail at its end, which is the target that was joined to it."""
+    folded = text.rstrip(" .")
+    for triple in sorted(triples, key=lambda triple: -len(triple.tail)):
+        if folded.casefold().endswith(triple.tail.casefold()):
+            return folded[: len(folded) - len(triple.tail)].rstrip() or text
+    return text
