@@ -147,6 +147,7 @@ def _details(outcome: method.Outcome) -> dict[str, Any]:
     ]
     return {
         "outcome": outcome.became,
+        "named_by": outcome.named_by,
         "before": _rounded(edit.before),
         "after": _rounded(edit.after),
         "triples": triples,

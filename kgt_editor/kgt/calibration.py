@@ -8,7 +8,7 @@ Three choices, one after the other, each from forward passes that are made once:
    edit's scope follow the fact and other questions on the subject keep their answer. Both sides count alike: score +
    accuracy of the paraphrases + 2 x the share of other questions whose answer stays. Other questions are the records'
    own (``same_subject_prompts``), or other records' prompts with the subject put in.
-3. *relation_source*: ``rank`` where it names the relation of most records right, else ``query``.
+3. *relation_source*: ``rank`` where it hardly ever names a relation wrong, else ``query``.
 
 The answer's first token stands for the whole in step 2.
 """
@@ -42,8 +42,9 @@ MIDPOINTS = tuple(round(0.05 * step, 2) for step in range(-1, 11))
 SLOPES = (10.0, 20.0, 40.0)
 #: Least P(z|q) with which a fact is read at all; less of it costs passes, and moves answers that hang by a hair.
 LEASTS = (0.05, 0.01, 0.002)
-#: Share of records whose relation ``rank`` has to name right to be chosen.
-LEAST_NAMED = 0.6
+#: Share of records whose relation ``rank`` has to name right to be chosen. The user's own words are never wrong: a
+#: phrase that misleads whoever reads the graph has to be rare.
+LEAST_NAMED = 0.9
 PARAPHRASES, OTHERS = 2, 3  # prompts of a record that are asked, at most
 _AT_ONCE = 32  # pairs whose distributions are held together
 

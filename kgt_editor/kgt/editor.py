@@ -35,12 +35,14 @@ class Outcome:
         problem: the numbers it was decided on.
         solution: the optimiser's steps.
         became: what became of the user's answer, one of :data:`OUTCOMES`.
+        named_by: the source that H came from; ``rank`` where the model was to write it and wrote nothing usable.
     """
 
     edit: Edit
     problem: Problem
     solution: Solution
     became: str
+    named_by: str
 
 
 def edit(model: KGEnhancedLM, request: dict[str, Any]) -> Outcome:
@@ -97,14 +99,16 @@ def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]
 
 def _edit_together(asked: Sequence[PlannedEdit]) -> list[Outcome]:
     """Edits that do not depend on each other; the graphs change when all numbers are known."""
+    proposed = propose_relations(asked)
     proposals = [
         [Triple(one.head, relation, one.request.target_new) for relation in names]
-        for one, names in zip(asked, propose_relations(asked), strict=True)
+        for one, (names, _) in zip(asked, proposed, strict=True)
     ]
     outcomes = []
-    for one, problem in zip(asked, score(asked, proposals), strict=True):
+    for one, problem, (_, source) in zip(asked, score(asked, proposals), proposed, strict=True):
         solution = OPTIMIZERS[one.model.hparams.optimizer](problem, one.model.hparams)
-        outcomes.append(Outcome(_commit(one, problem, solution), problem, solution, _became(one, problem, solution)))
+        became = _became(one, problem, solution)
+        outcomes.append(Outcome(_commit(one, problem, solution), problem, solution, became, source))
     return outcomes
 
 
@@ -143,37 +147,46 @@ def _head(model: KGEnhancedLM, subject: str) -> str:
     return subject if model.graph.triples_from(subject, 1) else model.graph.head_for(subject)
 
 
-def propose_relations(asked: Sequence[PlannedEdit]) -> list[list[str]]:
-    """For each edit the relations of H(q, a, K), the likeliest first; from the source that the settings name.
+def propose_relations(asked: Sequence[PlannedEdit]) -> list[tuple[list[str], str]]:
+    """For each edit the relations of H(q, a, K), the likeliest first, and the source that they came from.
 
-    Where the model is to write them (``generate``) and writes nothing usable, the vocabulary is ranked instead.
+    It is the source that the settings name. Where the model is to write them (``generate``) and writes nothing usable,
+    the vocabulary is ranked instead, and the source is ``rank``.
     """
+    source = asked[0].model.hparams.relation_source
+    found = [_from_source(one) for one in asked]
+    open_ = [index for index, names in enumerate(found) if not names]
+    if source == "generate" and open_:
+        _log.warning("the model wrote no usable relation for %d of %d edits; ranked instead", len(open_), len(asked))
+    for index, names in zip(open_, _ranked([asked[index] for index in open_]), strict=True):
+        found[index] = names
+    return [(names, "rank" if index in open_ else source) for index, names in enumerate(found)]
+
+
+def _from_source(one: PlannedEdit) -> list[str]:
+    """Relations that need no vocabulary; none with ``rank``, and none where the model writes nothing usable."""
+    hparams, told = one.model.hparams, one.request
+    if hparams.relation_source == "user":
+        return relations.from_user(told, hparams.K)
+    if hparams.relation_source == "query":
+        return [naming.from_query(told.prompt, told.subject)]
+    if hparams.relation_source == "generate":
+        prompt = _extraction_prompt(one)
+        return relations.generate(one.model.lm, one.model.tok, prompt, told.subject, told.target_new, hparams.K)
+    return []
+
+
+def _ranked(asked: Sequence[PlannedEdit]) -> list[list[str]]:
+    """The likeliest relations of each edit's vocabulary."""
+    if not asked:
+        return []
     model = asked[0].model
     lm, tok, hparams = model.lm, model.tok, model.hparams
-    if hparams.relation_source == "user":
-        return [relations.from_user(one.request, hparams.K) for one in asked]
-    if hparams.relation_source == "query":
-        return [[naming.from_query(one.request.prompt, one.request.subject)] for one in asked]
-    prompts = [_extraction_prompt(one) for one in asked]
-    found: list[list[str]] = [[] for _ in asked]
-    if hparams.relation_source == "generate":
-        found = [
-            relations.generate(lm, tok, prompt, one.request.subject, one.request.target_new, hparams.K)
-            for one, prompt in zip(asked, prompts, strict=True)
-        ]
-        fell_back = sum(not names for names in found)
-        if fell_back:
-            _log.warning("the model wrote no usable relation for %d of %d edits; ranked instead", fell_back, len(asked))
-    open_ = [index for index, names in enumerate(found) if not names]
-    known = [asked[index].model.retrieval.vocabulary() for index in open_]
+    known = [one.model.retrieval.vocabulary() for one in asked]
     if hparams.ranking == "extract":
-        ranked = relations.rank(lm, tok, [prompts[index] for index in open_], known, hparams.K)
-    else:
-        told = [asked[index].request for index in open_]
-        ranked = naming.rank(lm, tok, [(one.prompt, one.subject, one.target_new) for one in told], known, hparams.K)
-    for index, names in zip(open_, ranked, strict=True):
-        found[index] = names
-    return found
+        return relations.rank(lm, tok, [_extraction_prompt(one) for one in asked], known, hparams.K)
+    told = [one.request for one in asked]
+    return naming.rank(lm, tok, [(one.prompt, one.subject, one.target_new) for one in told], known, hparams.K)
 
 
 def _extraction_prompt(one: PlannedEdit) -> str:

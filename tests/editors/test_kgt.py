@@ -165,6 +165,7 @@ def test_details_say_what_the_last_edit_changed(
         (score,) = score_targets(model, tok, [prompt], [first.target_new])
         assert one["reasoning"] == pytest.approx(math.exp(score.log_prob), rel=1e-2)
         assert 0 < one["retrieval"] < 1
+    assert told["named_by"] == editor.hparams.relation_source
     assert 0 <= told["before"] <= 1
     assert 0 <= told["after"] <= 1
     editor.apply(edited, tok, [again.request()])

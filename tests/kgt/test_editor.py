@@ -275,7 +275,9 @@ def test_when_the_model_writes_nothing_usable_the_vocabulary_is_ranked(
 ) -> None:
     monkeypatch.setattr("kgt_editor.kgt.relations.generate", lambda *_: [])
     model = enhanced(sensible, relation_source="generate")
-    assert edit(model, request()).edit.added == (Triple("Ada Brun", "was born in", "Tarsil"),)
+    outcome = edit(model, request())
+    assert outcome.edit.added == (Triple("Ada Brun", "was born in", "Tarsil"),)
+    assert outcome.named_by == "rank"
 
 
 @pytest.mark.parametrize(
