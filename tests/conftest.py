@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from kgt_editor.data.record import Record
+
+# The tests' models are too small to gain by threads, and a test process runs on every core already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 CITIES = ("Velmora", "Tarsil", "Quindle", "Osthaven")
 LANGUAGES = ("Norrish", "Old Velmoran", "Tarsi", "Quin")
