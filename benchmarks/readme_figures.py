@@ -117,11 +117,17 @@ def scale(editors: str, longest: str) -> str:
     return _table(head, lines)
 
 
-def real(dataset: str) -> str:
-    """A row an editor, from the committed run of a language model that nobody here trained."""
-    lines = []
-    for path in sorted(RESULTS.glob("real/*/summary.json")):
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+def real(dataset: str, which: str = "all") -> str:
+    """A row an editor and size, from the committed runs of language models that nobody here trained.
+
+    ``which`` is ``known-only`` for runs on facts that the model knew. Of an editor and size the latest run counts.
+    """
+    rows: dict[tuple[str, str, int], list[str]] = {}
+    runs = [path.parent for path in RESULTS.glob("real/*/summary.json")]
+    for run in sorted(runs, key=lambda run: _json(*run.parts[-2:], "manifest.json")["started"]):
+        if _json(*run.parts[-2:], "manifest.json")["config"]["known_only"] != (which == "known-only"):
+            continue
+        for row in _json(*run.parts[-2:], "summary.json")["rows"]:
             if row["dataset"] != dataset:
                 continue
             mean = {metric: _share(value and value["mean"]) for metric, value in row["metrics"].items()}
@@ -129,10 +135,27 @@ def real(dataset: str) -> str:
             became = (
                 ", ".join(f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count) or "-"
             )
-            facts = [row["model"], row["editor"], str(row["size"])]
-            lines.append([*facts, *_metrics(row)[:3], *kept, became, _times(row)[0]])
+            key = row["model"], row["editor"], row["size"]
+            rows[key] = [
+                row["model"],
+                row["editor"],
+                f"{row['size']:,}",
+                *_metrics(row)[:3],
+                *kept,
+                became,
+                _times(row)[0],
+            ]
     head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept", "became", "median edit"]
-    return _table(head, lines)
+    return _table(head, [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[2]))])
+
+
+def named() -> str:
+    """How often ``rank`` names the relation of a query right, from ``benchmarks/relations.py``."""
+    rows = []
+    for path in sorted(RESULTS.glob("real/relations-*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows.append([found["model"], str(found["records"]), *(_share(found[f"top {k}"]) for k in (1, 3, 5))])
+    return _table(["model", "records", "named first", "among three", "among five"], rows)
 
 
 def after() -> str:
@@ -206,7 +229,7 @@ def report(model_free_name: str) -> str:
 
 RENDER: dict[str, Callable[..., str]] = {
     "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "easyedit": easyedit,
-    "report": report, "scale": scale, "after": after,
+    "report": report, "scale": scale, "after": after, "named": named,
     "real": real,
 }  # fmt: skip
 
