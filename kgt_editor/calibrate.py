@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -20,21 +20,16 @@ from rich.text import Text
 
 from kgt_editor import commands
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.folders import shipped_hparams
 
-_HPARAMS = Path(__file__).resolve().parent.parent / "hparams"
 _PROGRAM = "calibrate"
 _CURVE = ("guard_midpoint", "guard_slope", "retrieval_min")
 _NAMED = 200  # records a data set whose relations are named
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
-    parser = _Parser(prog=f"python -m kgt_editor.{_PROGRAM}", description=(__doc__ or "").splitlines()[0])
+    parser = commands.Parser(prog=f"python -m kgt_editor.{_PROGRAM}", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--model", required=True, help="as for compare.py: a name, a folder, a GGUF file")
     add(
@@ -77,7 +72,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "set": overrides,
     }
-    out: Path = options.out or _HPARAMS / "KGT" / f"{file_stems(options.model)[0]}.yaml"
+    out: Path = options.out or shipped_hparams() / "KGT" / f"{file_stems(options.model)[0]}.yaml"
     figures = out.with_name(f"{out.stem}.calibration.json")
     measured = _earlier(figures, told, stderr)
     chosen_from, named = (

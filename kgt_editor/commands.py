@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from kgt_editor.errors import KgtError
+from kgt_editor.errors import KgtError, UsageError
 
 INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments whose errors are one line and exit code 2, raised for :func:`run` to print."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def positive(text: str) -> int:

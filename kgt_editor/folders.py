@@ -1,4 +1,4 @@
-"""Where files that can be made or fetched again are kept."""
+"""Where files lie: those that can be made or fetched again, and those that come with the package."""
 
 from __future__ import annotations
 
@@ -12,3 +12,10 @@ def cache_folder() -> Path:
     if own:
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kgt_editor"
+
+
+def shipped_hparams() -> Path:
+    """The YAMLs that come with the package: ``hparams/`` of a checkout, or of the installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "hparams"
+    return checkout if (package.parent / "setup.cfg").is_file() else package / "hparams"

@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from kgt_editor.commands import positive, run
+from kgt_editor.commands import Parser, positive, run
 from kgt_editor.data.bar import download_bar
 from kgt_editor.data.base import seeded_key
 from kgt_editor.data.check import KINDS, SHOWN, Report, check_file
@@ -19,17 +19,12 @@ from kgt_editor.data.download import COUNTERFACT, fetch
 from kgt_editor.data.extension import build_records, distinct, grammar_faults, read_facts, write_records
 from kgt_editor.errors import KgtError, UsageError
 
-PROGRAM = "kgt_editor.data"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see python -m {self.prog} --help)")
+PROGRAM = "python -m kgt_editor.data"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = _Parser(prog=PROGRAM, description="Data sets: check a file, fetch CounterFact, build its extension.")
+    parser = Parser(prog=PROGRAM, description="Data sets: check a file, fetch CounterFact, build its extension.")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -7,14 +7,15 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from kgt_editor.commands import INTERRUPTED
+from kgt_editor.commands import INTERRUPTED, Parser, positive
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.launch_cli import add_options, check_options, positive, workers_of
+from kgt_editor.evaluation.launch_cli import add_options, check_options, workers_of
+from kgt_editor.folders import shipped_hparams
 from kgt_editor.lm.loading import model_source
 
 if TYPE_CHECKING:
@@ -25,14 +26,9 @@ DEFAULT_SIZE = 200
 _PATIENCE = 2.0  # seconds after a signal in which another one is taken for the same wish
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All options with their defaults."""
-    parser = _Parser(prog="compare.py", description="Compare model editors on one model and data set.")
+    parser = Parser(prog="compare.py", description="Compare model editors on one model and data set.")
     add = parser.add_argument
     add(
         "--editors",
@@ -156,12 +152,12 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
     )
 
 
-def main(arguments: Sequence[str], hparams_dir: Path) -> int:
+def main(arguments: Sequence[str], hparams_dir: Path | None = None) -> int:
     """Run the command and return its exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted).
 
     Args:
         arguments: without the program's name.
-        hparams_dir: where the YAMLs lie unless ``--hparams`` says otherwise.
+        hparams_dir: where the YAMLs lie unless ``--hparams`` says otherwise; without it, those of the package.
     """
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     debug = "--debug" in arguments
@@ -171,7 +167,7 @@ def main(arguments: Sequence[str], hparams_dir: Path) -> int:
         if options.list:
             _list()
             return 0
-        return _compare(options, arguments, hparams_dir, stderr)
+        return _compare(options, arguments, hparams_dir or shipped_hparams(), stderr)
     except KgtError as error:
         if debug:
             raise

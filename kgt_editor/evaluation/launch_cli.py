@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kgt_editor.commands import positive
 from kgt_editor.errors import UsageError
 from kgt_editor.launch.base import Needs, cpus, own_threads
 
@@ -79,14 +80,3 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers | None]:
     with RayLauncher(options.ray_address) as ray:
         gpus_a_cell = options.cell_gpus or int(ray.has_gpus and options.device != "cpu")
         yield Workers(ray, Needs(threads, gpus_a_cell, memory), share_files=False)
-
-
-def positive(text: str) -> int:
-    """A whole number above zero, for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
-    return value

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from kgt_editor.commands import positive, run
+from kgt_editor.commands import Parser, positive, run
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.build import build
 from kgt_editor.graph.conceptnet import conceptnet_rows, read_lines, tsv_rows
@@ -27,14 +27,9 @@ from kgt_editor.graph.stored import StoredGraph
 PROGRAM = "python -m kgt_editor.graph"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = _Parser(prog=PROGRAM, description="Base graphs, and what users told their personal graphs.")
+    parser = Parser(prog=PROGRAM, description="Base graphs, and what users told their personal graphs.")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

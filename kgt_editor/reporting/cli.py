@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from kgt_editor.errors import KgtError, UsageError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
+from kgt_editor.commands import Parser
+from kgt_editor.errors import KgtError
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write a report and return the exit code: 0, 1 (failure) or 2 (usage)."""
     from kgt_editor.reporting.report import FORMATS, write_report
 
-    parser = _Parser(prog="report.py", description="Tables, figures and a page from the runs of compare.py.")
+    parser = Parser(prog="report.py", description="Tables, figures and a page from the runs of compare.py.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the run, or beside several")
     parser.add_argument("--formats", default=",".join(FORMATS), help="default: %(default)s")
