@@ -141,7 +141,7 @@ class Editor(ABC):
         """What the last ``apply`` changed, as JSON values that a person can read; None where it changed weights.
 
         It goes into the run's records, outside the timed edit. ``outcome`` is one of
-        :data:`kgt_editor.evaluation.outcomes.OUTCOMES` and counted. KGT gives it with ``before`` and ``after``, P(a|q)
+        :data:`kgt_editor.results.outcomes.OUTCOMES` and counted. KGT gives it with ``before`` and ``after``, P(a|q)
         of eq. 1, and ``triples``: ``triple``, ``change`` (added, removed or kept), ``retrieval`` and ``reasoning``
         probability; an editor that gives the same keys is shown the same way.
         """

@@ -21,13 +21,13 @@ from typing import Any
 
 from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation import lines
 from kgt_editor.evaluation.cell_log import CellLog
-from kgt_editor.evaluation.lock import held
-from kgt_editor.evaluation.outcomes import count, outcome_of
 from kgt_editor.evaluation.results import CaseResult, EditResult, case_row
 from kgt_editor.launch.base import Note
 from kgt_editor.lm.device_memory import DeviceMemory
+from kgt_editor.results import lines
+from kgt_editor.results.lock import held
+from kgt_editor.results.outcomes import count, outcome_of
 
 HEAD, EDITS, CELLS, SPOILED = "head.json", "edits.jsonl", "cells.jsonl", "spoiled"
 PATIENCE = 60.0  # seconds; the worker of a parent that was killed ends when it finds nobody to report to

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kgt_editor.evaluation.board import Board
-from kgt_editor.evaluation.outcomes import OUTCOMES
+from kgt_editor.results.outcomes import OUTCOMES
 
 PLAIN_WIDTH = 160  # of what is printed where stdout is no terminal
 

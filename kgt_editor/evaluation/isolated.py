@@ -11,9 +11,9 @@ from typing import Any
 
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.cell_folder import quiet
-from kgt_editor.evaluation.lines import DiskError
 from kgt_editor.evaluation.task import CellTask, PreparationError, run_task
 from kgt_editor.launch.base import Advance, Note
+from kgt_editor.results.lines import DiskError
 
 _PATIENCE = 30.0  # seconds
 _KINDS: tuple[type[KgtError], ...] = (DiskError, PreparationError)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kgt_editor.evaluation.metrics import METRICS
-from kgt_editor.evaluation.stats import CONFIDENCE
 from kgt_editor.evaluation.summary import CellNumbers
+from kgt_editor.results.statistics import CONFIDENCE
 
 RESAMPLES = 10_000
 REFERENCE = "kgt"

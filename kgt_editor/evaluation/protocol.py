@@ -22,13 +22,13 @@ from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.kept import CASES_TOGETHER, BaseAnswers, Untouched, groups, untouched
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
-from kgt_editor.evaluation.outcomes import outcome_of
 from kgt_editor.evaluation.results import CaseResult, EditResult
 from kgt_editor.launch.base import Advance
 from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy
 from kgt_editor.lm.passes import out_of_memory
+from kgt_editor.results.outcomes import outcome_of
 
 MODES = ("sequential", "single")
 WARM_UP_EDITS = 2

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.lines import DiskError
 from kgt_editor.evaluation.look import Look, TakeALook, bench_of, look
 from kgt_editor.evaluation.request import Request, hparams_sources, resolved_config
 from kgt_editor.evaluation.results import SCHEMA_VERSION, now
@@ -18,6 +17,7 @@ from kgt_editor.evaluation.runner import Outcome, gather, in_turn, missing, summ
 from kgt_editor.evaluation.task import Bench
 from kgt_editor.evaluation.workers import Workers
 from kgt_editor.launch.base import Task
+from kgt_editor.results.lines import DiskError
 
 Overwrite = Literal["never", "only-missing", "always"]
 

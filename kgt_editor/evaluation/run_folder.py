@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation import lines
 from kgt_editor.evaluation.cell_folder import CELLS, PATIENCE, head_of, quiet, records_name
-from kgt_editor.evaluation.lock import held
 from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
 from kgt_editor.launch.base import Note
+from kgt_editor.results import lines
+from kgt_editor.results.lock import held
 
 MANIFEST, RECORDS, SUMMARY = "manifest.json", "records.jsonl", "summary.json"
 UNFINISHED, REPORT, BASE_ANSWERS = "cells", "report", "base_answers"

@@ -11,13 +11,13 @@ from kgt_editor.data.base import KnownFact, seeded_key
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.console import Display
 from kgt_editor.evaluation.isolated import run_task_apart
-from kgt_editor.evaluation.lines import DiskError
 from kgt_editor.evaluation.paired import comparisons
 from kgt_editor.evaluation.protocol import CellPlan
 from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
 from kgt_editor.evaluation.run_folder import BASE_ANSWERS, SUMMARY, RunFolder
 from kgt_editor.evaluation.summary import read_numbers, summary_row
 from kgt_editor.evaluation.task import Bench, CellTask, PreparationError, run_task
+from kgt_editor.results.lines import DiskError
 
 if TYPE_CHECKING:
     from kgt_editor.evaluation.request import Request

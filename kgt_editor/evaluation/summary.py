@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 from kgt_editor.evaluation.metrics import CASE_METRICS
-from kgt_editor.evaluation.outcomes import count, outcome_of
 from kgt_editor.evaluation.results import CellResult
-from kgt_editor.evaluation.stats import forwards, latency, share_interval
+from kgt_editor.results.outcomes import count, outcome_of
+from kgt_editor.results.statistics import forwards, latency, share_interval
 
 
 @dataclass
@@ -23,7 +23,7 @@ class CellNumbers:
         metrics: every metric's value for each of them; None where a case has no such prompt or was not evaluated.
         seconds: an edit's wall time for each of them; None where it failed.
         failures: why edits failed, in order.
-        outcomes: what became of each edit, see :mod:`kgt_editor.evaluation.outcomes`; None where that is not said.
+        outcomes: what became of each edit, see :mod:`kgt_editor.results.outcomes`; None where that is not said.
         silence: how many prompts were ``asked`` that no edit is to change, and to how many of them the unedited model
             was ``silent``.
         superseded: how many edits a later one takes back, see :class:`kgt_editor.evaluation.edited.Edited`.
@@ -107,7 +107,7 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
     """The complete cells of one editor after one number of edits as a row of ``summary.json``.
 
     A metric's interval is over seeds, or over cases where there is one seed (see
-    :func:`kgt_editor.evaluation.stats.share_interval`); a metric no record has a prompt for is null.
+    :func:`kgt_editor.results.statistics.share_interval`); a metric no record has a prompt for is null.
     ``edit_seconds`` leaves failed edits out, ``failed_edits`` counts them and ``first_failure`` says why;
     ``superseded_edits`` counts those that the efficacy and paraphrase metrics leave out. ``edit_outcomes`` counts what
     became of the edits, over all seeds; null where the editor does not say. ``silence`` counts the prompts behind

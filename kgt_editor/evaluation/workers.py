@@ -17,11 +17,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError, one_line
 from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.lines import DiskError, writing
 from kgt_editor.evaluation.run_folder import RunFolder
 from kgt_editor.evaluation.runner import gather
 from kgt_editor.evaluation.task import CellTask, PreparationError, run_task
 from kgt_editor.launch.base import Advance, Ended, Launcher, Needs, Note, T, Task
+from kgt_editor.results.lines import DiskError, writing
 
 _KINDS: tuple[type[KgtError], ...] = (UsageError, UnsupportedModelError, DiskError, KgtError)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.stats import Interval, latency, mean_interval, share_interval
 from kgt_editor.reporting.names import OUTCOMES, SHARES
 from kgt_editor.reporting.runs import Run, find_runs, read_run
+from kgt_editor.results.statistics import Interval, latency, mean_interval, share_interval
 
 #: What must be equal for two runs to stand in one table.
 SETTING = ("dataset", "data_revision", "mode", "normalise", "known_only")

@@ -13,12 +13,13 @@ import torch
 from cell_tasks import make_task, measured, rows, without_times
 
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation import lines, protocol, task
+from kgt_editor.evaluation import protocol, task
 from kgt_editor.evaluation.answers import say
-from kgt_editor.evaluation.lines import DiskError
-from kgt_editor.evaluation.lock import held
 from kgt_editor.evaluation.protocol import SpoiledCellError
 from kgt_editor.evaluation.task import Bench, run_task
+from kgt_editor.results import lines
+from kgt_editor.results.lines import DiskError
+from kgt_editor.results.lock import held
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def run_until_done(asked, bench, monkeypatch, moments):
     notes = []
     for moment in moments:
         with monkeypatch.context() as patched:
-            patched.setattr("kgt_editor.evaluation.lines.append", killed_at(moment))
+            patched.setattr("kgt_editor.results.lines.append", killed_at(moment))
             with pytest.raises(Killed):
                 run_task(asked, bench, note=notes.append)
     run_task(asked, bench, note=notes.append)
@@ -116,7 +117,7 @@ def test_what_is_complete_is_not_run_again(make, bench, fake_editors):
 def test_the_first_preparation_is_the_one_that_is_told(make, bench, monkeypatch):
     asked = make("cell", sizes=(8,))
     with monkeypatch.context() as patched:
-        patched.setattr("kgt_editor.evaluation.lines.append", killed_at(6))
+        patched.setattr("kgt_editor.results.lines.append", killed_at(6))
         with pytest.raises(Killed):
             run_task(asked, bench)
     head = json.loads((asked.folder / "head.json").read_text())
@@ -128,7 +129,7 @@ def test_the_first_preparation_is_the_one_that_is_told(make, bench, monkeypatch)
 def test_a_state_that_cannot_be_read_is_an_error_that_names_it(make, bench, monkeypatch):
     asked = make("cell", sizes=(8,))
     with monkeypatch.context() as patched:
-        patched.setattr("kgt_editor.evaluation.lines.append", killed_at(7))
+        patched.setattr("kgt_editor.results.lines.append", killed_at(7))
         with pytest.raises(Killed):
             run_task(asked, bench)
     (state,) = asked.folder.glob("state-*")

@@ -8,8 +8,8 @@ import json
 import pytest
 from cell_tasks import rows, without_times
 
-from kgt_editor.evaluation import lines
-from kgt_editor.evaluation.lock import held
+from kgt_editor.results import lines
+from kgt_editor.results.lock import held
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def interrupted(compare, folder, monkeypatch):
             return plain(path, new)
 
         with monkeypatch.context() as patched:
-            patched.setattr("kgt_editor.evaluation.lines.append", append)
+            patched.setattr("kgt_editor.results.lines.append", append)
             code, _, err = compare(*arguments)
         return code, err
 

@@ -10,11 +10,11 @@ import sys
 import pytest
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation import lines
-from kgt_editor.evaluation.lines import DiskError
-from kgt_editor.evaluation.lock import InUseError
 from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
 from kgt_editor.evaluation.run_folder import RunFolder
+from kgt_editor.results import lines
+from kgt_editor.results.lines import DiskError
+from kgt_editor.results.lock import InUseError
 
 CONFIG = {"editors": ["none"], "sizes": [2]}
 
@@ -73,7 +73,7 @@ def test_a_broken_manifest_is_refused_with_a_line(tmp_path):
 
 
 def test_a_second_process_is_refused_and_told_who_is_there(tmp_path):
-    other = "import sys; from pathlib import Path; from kgt_editor.evaluation.lock import held\n"
+    other = "import sys; from pathlib import Path; from kgt_editor.results.lock import held\n"
     other += "with held(Path(sys.argv[1])): print('got it')"
     command = [sys.executable, "-c", other, str(tmp_path / "run")]
     with RunFolder.opened(tmp_path / "run", CONFIG):

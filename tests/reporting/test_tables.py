@@ -104,7 +104,7 @@ def test_an_outcome_that_there_is_not_is_an_error_of_its_line(builder, tmp_path)
 
 def test_a_runs_own_summary_says_the_same(run, builder, tmp_path):
     """Without its records a run is shown from its summary, with the same means."""
-    from kgt_editor.evaluation.stats import latency
+    from kgt_editor.results.statistics import latency
 
     records = pd.read_json(run / "records.jsonl", lines=True)
     mean, _ = golden(run)

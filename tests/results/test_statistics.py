@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kgt_editor.evaluation.stats import forwards, latency, mean_interval, share_interval, t_quantile
+from kgt_editor.results.statistics import forwards, latency, mean_interval, share_interval, t_quantile
 
 
 # Two-sided 95 % points of Student's t from the usual printed table.

@@ -1,0 +1,1 @@
+"""What runs leave behind, as files and numbers. Nothing here needs torch."""
