@@ -1,7 +1,7 @@
-"""Write the README's tables from the committed results, so that no figure in it is typed.
+"""Write the tables of README and docs from the committed results, so that no figure in them is typed.
 
-    python benchmarks/readme_figures.py            # rewrites README.md
-    python benchmarks/readme_figures.py --check    # exit code 1 where it differs
+    python benchmarks/readme_figures.py            # rewrites the pages
+    python benchmarks/readme_figures.py --check    # exit code 1 where one differs
 
 A block stands between ``<!-- figures: NAME ARGUMENTS -->`` and ``<!-- end -->``.
 """
@@ -248,13 +248,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing")
     check = parser.parse_args().check
-    path = ROOT / "README.md"
-    old = path.read_text(encoding="utf-8")
-    new = fill(old)
-    if check:
-        return int(new != old)
-    path.write_text(new, encoding="utf-8")
-    return 0
+    stale = 0
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        old = path.read_text(encoding="utf-8")
+        new = fill(old)
+        stale += new != old
+        if not check:
+            path.write_text(new, encoding="utf-8")
+    return int(check and stale > 0)
 
 
 if __name__ == "__main__":

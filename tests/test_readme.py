@@ -1,4 +1,4 @@
-"""The README's Python examples run as they are printed."""
+"""The Python examples of the README and the docs run as they are printed; their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ import pytest
 from kgt_editor.editors.easyedit_import import find
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = [
+    example
+    for page in PAGES
+    for example in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
@@ -35,3 +40,19 @@ def test_its_tables_are_those_of_the_committed_results() -> None:
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 2
+
+
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 12_288
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_its_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        file, _, place = target.partition("#")
+        assert (page.parent / file).exists(), target
+        assert file or place in headings, target
