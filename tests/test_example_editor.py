@@ -1,4 +1,4 @@
-"""An editor in a package of its own, added by entry point alone: tests/example_editor."""
+"""An editor in a package of its own, added by entry point alone: examples/editor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_an_installed_package_adds_a_row(tmp_path: Path) -> None:
-    source = Path(shutil.copytree(ROOT / "tests" / "example_editor", tmp_path / "example_editor"))
+    source = Path(shutil.copytree(ROOT / "examples" / "editor", tmp_path / "example_editor"))
     # What pip does of an installation that matters here, without a network: the module and its entry points.
     subprocess.run(
         [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "egg_info"], cwd=source, check=True

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from setuptools import find_packages
 
+import kgt_editor
 from kgt_editor.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,16 @@ def test_help_names_every_command_without_importing_torch(capsys: pytest.Capture
     assert all(f"  {name} " in told.stdout for name in COMMANDS)
     assert main([]) == 2
     assert "usage: kgt COMMAND" in capsys.readouterr().out
+
+
+def test_every_public_name_can_be_had_and_none_is_imported_before() -> None:
+    code = (
+        "import sys, kgt_editor; assert 'torch' not in sys.modules; "
+        "assert all(getattr(kgt_editor, name) for name in kgt_editor.__all__); assert kgt_editor.__version__"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'Tripel'"):
+        kgt_editor.Tripel  # noqa: B018
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

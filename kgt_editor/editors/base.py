@@ -23,6 +23,7 @@ from kgt_editor.editors.settings import Origin, find_file, find_hparams
 from kgt_editor.editors.settings import file_stems as file_stems
 from kgt_editor.editors.settings import resolve_hparams as resolve_hparams
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.folders import shipped_hparams
 
 Restore = Mapping[str, Tensor] | Callable[[], None]
 Progress = Callable[[str, int, int], None]
@@ -237,19 +238,20 @@ def available() -> dict[str, type[Editor]]:
 def create_editor(
     name: str,
     model_name: str,
-    hparams_dir: str | Path,
+    hparams_dir: str | Path | None = None,
     overrides: Mapping[str, str] | None = None,
     shipped: str | Path | None = None,
 ) -> Editor:
     """An editor (``rome``, ``kgt:paper``) with its hyperparameters for a model, ``overrides`` set on top.
 
-    They are those of a YAML in ``hparams_dir``, without one those of a YAML in ``shipped``, and without that either
-    those that :mod:`kgt_editor.editors.defaults` derives from the model's architecture.
+    They are those of a YAML in ``hparams_dir`` (the package's where it is None), without one those of a YAML in
+    ``shipped``, and without that either those that :mod:`kgt_editor.editors.defaults` derives from the model's
+    architecture.
 
     Raises:
         UsageError: an unknown editor, preset or override; a broken YAML; a model that the editor cannot edit.
     """
-    cls, asked = get_editor_class(name), Path(hparams_dir)
+    cls, asked = get_editor_class(name), Path(hparams_dir or shipped_hparams())
     folder = asked
     if shipped is not None and not cls.has_file(name, model_name, asked) and cls.has_file(name, model_name, shipped):
         folder = Path(shipped)

@@ -26,7 +26,6 @@ CASE_METRICS = (
     "neighbourhood_kept",
 )
 METRICS = (*CASE_METRICS, "unedited_recall")
-NORMALISATIONS = ("mean", "sum")
 
 
 def scorer(model: Any, tok: Any, batch_size: int | None = None) -> Scorer:

@@ -30,7 +30,6 @@ from kgt_editor.lm.meter import Measured, measure, tidy
 from kgt_editor.lm.passes import out_of_memory
 from kgt_editor.results.outcomes import outcome_of
 
-MODES = ("sequential", "single")
 WARM_UP_EDITS = 2
 # Cases evaluated, then written, together: the more, the more of their texts they share.
 CASES_A_BATCH = 16 * CASES_TOGETHER
