@@ -75,6 +75,24 @@ def test_a_chat_keeps_its_form(with_template: WithTemplate) -> None:
         assert SENTENCE in found
 
 
+def test_a_chat_with_two_system_turns_keeps_both(with_template: WithTemplate) -> None:
+    tok = with_template(CHATML)
+    turns = [
+        ("system", "Be brief."),
+        ("system", "Be kind."),
+        ("user", "Hello."),
+        ("assistant", "Hi."),
+        ("user", QUESTION),
+    ]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    text = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    found = reader(tok, "chat").prompt(text, TRIPLE, TOLD)
+    before, after = text.split(QUESTION)
+    assert found.startswith(before)
+    assert found.endswith(QUESTION + after)
+    assert SENTENCE in found[len(before) :]
+
+
 def test_chat_needs_a_template(tiny_llama: tuple[Any, Any]) -> None:
     with pytest.raises(UsageError, match="chat template"):
         reader(tiny_llama[1], "chat")
