@@ -115,6 +115,7 @@ def test_an_interruption_ends_every_worker(fake, journal):
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
@@ -129,6 +130,8 @@ class Watch:
     def advanced(self, name, stage, done, total): print(done, flush=True)
 
 if __name__ == "__main__":
+    # A shell that starts the tests in the background has them ignore Ctrl-C, which every child inherits.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     list(LocalLauncher(1).run([Task("long", Endless("long", Path({journal!r})))], Watch()))
 """
 
