@@ -123,28 +123,17 @@ def real(dataset: str, which: str = "all") -> str:
     ``which`` is ``known-only`` for runs on facts that the model knew. Of an editor and size the latest run counts.
     """
     rows: dict[tuple[str, str, int], list[str]] = {}
-    runs = [path.parent for path in RESULTS.glob("real/*/summary.json")]
-    for run in sorted(runs, key=lambda run: _json(*run.parts[-2:], "manifest.json")["started"]):
-        if _json(*run.parts[-2:], "manifest.json")["config"]["known_only"] != (which == "known-only"):
+    runs = [(_json("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
+    for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
+        if manifest["config"]["known_only"] != (which == "known-only") or manifest["config"]["dataset"] != dataset:
             continue
-        for row in _json(*run.parts[-2:], "summary.json")["rows"]:
-            if row["dataset"] != dataset:
-                continue
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+            key = row["model"], row["editor"], row["size"]
             mean = {metric: _share(value and value["mean"]) for metric, value in row["metrics"].items()}
             kept = [mean.get(f"{what}_kept", "-") for what in ("same_subject", "neighbourhood")]
-            became = (
-                ", ".join(f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count) or "-"
-            )
-            key = row["model"], row["editor"], row["size"]
-            rows[key] = [
-                row["model"],
-                row["editor"],
-                f"{row['size']:,}",
-                *_metrics(row)[:3],
-                *kept,
-                became,
-                _times(row)[0],
-            ]
+            counts = [f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count]
+            facts = [row["model"], row["editor"], f"{row['size']:,}"]
+            rows[key] = [*facts, *_metrics(row)[:3], *kept, ", ".join(counts) or "-", _times(row)[0]]
     head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept", "became", "median edit"]
     return _table(head, [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[2]))])
 
@@ -229,8 +218,7 @@ def report(model_free_name: str) -> str:
 
 RENDER: dict[str, Callable[..., str]] = {
     "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "easyedit": easyedit,
-    "report": report, "scale": scale, "after": after, "named": named,
-    "real": real,
+    "report": report, "scale": scale, "after": after, "named": named, "real": real,
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.folders import shipped_hparams
 
 _PROGRAM = "calibrate"
-_CURVE = ("guard_midpoint", "guard_slope", "retrieval_min")
+_CHOSEN = ("reading", "contrast", "guard", "guard_midpoint", "guard_slope", "retrieval_min", "relation_source")
 _NAMED = 200  # records a data set whose relations are named
 
 
@@ -156,20 +156,8 @@ def _yaml(chosen: Any, told: dict[str, Any], measured: dict[str, Any]) -> str:
         + ", ".join(f"{key} {value}" for key, value in measured["rank"].items())
         + ".",
     ]
-    shown = chosen.model_dump(exclude_defaults=True) | {
-        key: getattr(chosen, key)
-        for key in (
-            "alg_name",
-            "model_name",
-            "reading",
-            "contrast",
-            "guard",
-            "guard_midpoint",
-            "guard_slope",
-            "retrieval_min",
-        )
-    }
-    shown["relation_source"] = chosen.relation_source
+    named = ("alg_name", "model_name", *_CHOSEN)
+    shown = chosen.model_dump(exclude_defaults=True) | {key: getattr(chosen, key) for key in named}
     return "".join(f"# {line}\n" for line in lines) + yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
 

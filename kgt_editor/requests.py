@@ -49,8 +49,9 @@ class EditRequest:
             prompt = prompt.replace("{}", subject)
         if "{}" in prompt or subject not in prompt:
             raise UsageError(f"{label}: the subject {subject!r} is not in its prompt {prompt!r}")
-        named = request.get("relations") or request.get("relation_id") or ()
-        relations = (named,) if isinstance(named, str) else tuple(named)
+        named = request.get("relations") or request.get("relation_id")
+        listed = named if isinstance(named, (list, tuple)) else [named]
+        relations = tuple(one for one in listed if isinstance(one, str))  # most editors do not read them
         return cls(label, prompt, subject, texts["target_new"], texts["ground_truth"], relations)
 
     def with_subject(self) -> EditRequest:

@@ -65,6 +65,8 @@ def test_romes_form_of_an_answer_is_read() -> None:
         ({"relation_id": "P19"}, ("P19",)),
         ({"relations": "lives in", "relation_id": "P19"}, ("lives in",)),
         ({"relations": ["lives in", "dwells in"]}, ("lives in", "dwells in")),
+        ({"relation_id": 19}, ()),
+        ({"relations": ["lives in", None]}, ("lives in",)),
     ],
 )
 def test_the_user_may_name_relations(given: dict[str, Any], relations: tuple[str, ...]) -> None:

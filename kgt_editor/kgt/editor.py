@@ -21,11 +21,6 @@ from kgt_editor.requests import EditRequest
 _log = logging.getLogger(__name__)
 
 
-#: ``held``: stored, and the model answers it now. ``kept but not followed``: stored, and the model still answers
-#: otherwise. ``restated``: the graph held it already. ``dropped``: no triple says it (Algorithm 1 as printed may).
-OUTCOMES = ("held", "kept but not followed", "restated", "dropped")
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What an edit did.
@@ -34,7 +29,7 @@ class Outcome:
         edit: the journal's entry.
         problem: the numbers it was decided on.
         solution: the optimiser's steps.
-        became: what became of the user's answer, one of :data:`OUTCOMES`.
+        became: what became of the user's answer, one of :data:`kgt_editor.results.outcomes.OUTCOMES`.
         named_by: the source that H came from; ``rank`` where the model was to write it and wrote nothing usable.
     """
 
@@ -113,7 +108,7 @@ def _edit_together(asked: Sequence[PlannedEdit]) -> list[Outcome]:
 
 
 def _became(one: PlannedEdit, problem: Problem, solution: Solution) -> str:
-    """One of :data:`OUTCOMES`."""
+    """What became of the answer, see :class:`Outcome`."""
     answer = one.request.target_new.casefold()
     if not any(scored.triple.tail.casefold() == answer for scored in solution.graph):
         return "dropped"

@@ -45,15 +45,19 @@ class KGEnhancedLM(PromptedLM):
         if not ok:
             raise UnsupportedModelError(reason)
         super().__init__(lm, tok)
-        self.graph = graph
         self.hparams = hparams
         self.templates = hparams.prompts()
-        self.retrieval = Retrieval(lm, tok, graph, hparams)
+        self.retrieval = Retrieval(lm, tok, graph, hparams, self.templates)
         self.reader = Reader(tok, self.templates, hparams.reading, hparams.fact)
 
     def with_graph(self, graph: PersonalGraph) -> KGEnhancedLM:
         """The same language model, the very same weights, with another graph."""
         return KGEnhancedLM(self.lm, self.tok, graph, self.hparams)
+
+    @property
+    def graph(self) -> PersonalGraph:
+        """The user's graph."""
+        return self.retrieval.graph
 
     @property
     def contrast(self) -> Contrast:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -57,8 +57,22 @@ def rank(
     return [_OF_MODEL[model].rank(*query, known, k) for query, known in zip(queries, vocabularies, strict=True)]
 
 
+class _Known(NamedTuple):
+    """What a model says of one relation's sentences.
+
+    Attributes:
+        asking: the mean of their vectors, shape (width,).
+        usual: how near that is to the neutral sentences that ask for other things.
+        expected: log probabilities of the token behind them, their mean, shape (vocabulary of the model,).
+    """
+
+    asking: Tensor
+    usual: Tensor
+    expected: Tensor
+
+
 class Namer:
-    """What is kept for a model: what it expects behind the sentences of every relation.
+    """What is kept for a model: what it says of the sentences of every relation.
 
     Args:
         model: a causal LM in evaluation mode.
@@ -67,7 +81,7 @@ class Namer:
 
     def __init__(self, model: Any, tok: Any) -> None:
         self._model, self._tok = ref(model), tok
-        self._next: dict[str, Tensor] = {}
+        self._known: dict[str, _Known] = {}
 
     def rank(self, query: str, subject: str, answer: str, vocabulary: Sequence[str], k: int) -> list[str]:
         """See :func:`rank`."""
@@ -78,26 +92,40 @@ class Namer:
 
     def _similarity(self, query: str, vocabulary: Sequence[str]) -> Tensor:
         """Similarity of the query to each relation, less that of the neutral sentences that ask for other things."""
-        representations = Representations.of(self._model(), self._tok)
-        asking = _means(representations, vocabulary)  # (vocabulary, width)
-        others = torch.cat(list(representations.neutral.values()))
-        keys = [key for key in representations.neutral for _ in range(2)]
-        foreign = torch.tensor([[other != _KEYS.get(relation) for other in keys] for relation in vocabulary]).float()
-        usual = (asking @ others.T * foreign).sum(1) / foreign.sum(1)
-        return asking @ representations([query])[0] - usual
+        known = self._of(vocabulary)
+        asking = torch.stack([one.asking for one in known])  # (vocabulary, width)
+        vector = Representations.of(self._model(), self._tok)([query])[0]
+        return asking @ vector - torch.stack([one.usual for one in known])
 
     def _fit(self, answer: str, vocabulary: Sequence[str]) -> Tensor:
         """Log probability of the answer's first token behind each relation's sentences, their mean."""
-        unknown = [relation for relation in vocabulary if relation not in self._next]
-        if unknown:
-            stems = [[cued(text) for text in sentences(relation)] for relation in unknown]
-            ids = encode(self._tok, [stem for listed in stems for stem in listed])
-            pairs: list[Pair] = [(stem, [0]) for stem in ids]  # a place holder: the whole distribution is wanted
-            found = iter(continuation_log_probs(self._model(), pairs))
-            for relation, listed in zip(unknown, stems, strict=True):
-                self._next[relation] = torch.stack([next(found)[0] for _ in listed]).mean(0).half().cpu()
         first = continuation_ids_batch(self._tok, [MASK], [answer])[0][1][0]
-        return torch.stack([self._next[relation][first] for relation in vocabulary]).float()
+        return torch.stack([one.expected[first] for one in self._of(vocabulary)]).float()
+
+    def _of(self, vocabulary: Sequence[str]) -> list[_Known]:
+        new = [relation for relation in vocabulary if relation not in self._known]
+        if new:
+            self._known.update(zip(new, self._learn(new), strict=True))
+        return [self._known[relation] for relation in vocabulary]
+
+    def _learn(self, relations: Sequence[str]) -> list[_Known]:
+        representations = Representations.of(self._model(), self._tok)
+        listed = [sentences(relation) for relation in relations]
+        texts = [text for several in listed for text in several]
+        pairs: list[Pair] = [  # a place holder for the continuation: the whole distribution is wanted
+            (stem, [0]) for stem in encode(self._tok, [cued(text) for text in texts])
+        ]
+        expected, vectors = iter(continuation_log_probs(self._model(), pairs)), iter(representations(texts))
+        others = torch.cat(list(representations.neutral.values()))
+        keys = [key for key in representations.neutral for _ in range(2)]
+        found = []
+        for relation, several in zip(relations, listed, strict=True):
+            asking = torch.stack([next(vectors) for _ in several]).mean(0)
+            foreign = torch.tensor([other != _KEYS.get(relation) for other in keys])
+            usual = (others[foreign] @ asking).mean()
+            behind = torch.stack([next(expected)[0] for _ in several]).mean(0)
+            found.append(_Known(asking, usual, behind.half().cpu()))
+        return found
 
 
 @cache
@@ -112,13 +140,6 @@ def sentences(relation: str) -> list[str]:
     key = _KEYS.get(relation)
     more = [*neutral_sentences()[key], *_written()[key]] if key else []
     return [f"{MASK} {relation}", *more]
-
-
-def _means(representations: Representations, vocabulary: Sequence[str]) -> Tensor:
-    """Mean vector of each relation's sentences, shape (vocabulary, width)."""
-    listed = [sentences(relation) for relation in vocabulary]
-    rows = iter(representations([text for texts in listed for text in texts]))
-    return torch.stack([torch.stack([next(rows) for _ in texts]).mean(0) for texts in listed])
 
 
 _KEYS = {phrase: key for key, phrase in WIKIDATA_PHRASES.items()}

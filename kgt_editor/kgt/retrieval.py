@@ -19,6 +19,7 @@ from kgt_editor.kgt import guard, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.reader import stored_query
 from kgt_editor.kgt.representation import Representations
+from kgt_editor.kgt.templates import Templates
 from kgt_editor.lm import chat, forest, tree
 
 
@@ -60,20 +61,23 @@ class Retrieval:
         tok: its tokenizer.
         graph: the user's graph, as it is when something is asked.
         hparams: the settings.
+        templates: the prompts that they give.
     """
 
-    def __init__(self, lm: nn.Module, tok: Any, graph: PersonalGraph, hparams: KGTHyperParams) -> None:
+    def __init__(
+        self, lm: nn.Module, tok: Any, graph: PersonalGraph, hparams: KGTHyperParams, templates: Templates
+    ) -> None:
         self.lm = lm
         self.tok = tok
         self.graph = graph
         self.hparams = hparams
-        self.templates = hparams.prompts()
+        self.templates = templates
 
     def candidates(self, head: str, query: str) -> list[Triple]:
         """At most ``max_candidates`` of the triples that start at ``head``, those that fit the query best."""
         return self.graph.candidates(head, query, self.hparams.max_candidates)
 
-    def retrieval_pairs(self, query: str, head: str, relations: Sequence[str]) -> list[tree.Pair]:
+    def pairs(self, query: str, head: str, relations: Sequence[str]) -> list[tree.Pair]:
         """Token ids of T_retrieve(query) and of each relation after it."""
         return tree.encode_continuations(self.tok, self.templates.retrieve.format(q=query, e_q=head), relations)
 
@@ -155,7 +159,7 @@ class Retrieval:
         pairs = [
             pair
             for (query, _, triples), found in zip(asked, asking, strict=True)
-            for pair in self.retrieval_pairs(query, triples[0].head, found.scored)
+            for pair in self.pairs(query, triples[0].head, found.scored)
         ]
         scores = iter(forest.score_many(self.lm, pairs, batch_size))
         return [

@@ -50,7 +50,7 @@ def _score_by_retrieval(asked: Sequence[PlannedEdit], proposals: Sequence[list[T
         triples = list(dict.fromkeys([*proposed, *present]))
         asking = model.retrieval.asking([triple.relation for triple in triples])
         prompts = [*(_reading(one, triple, present) for triple in triples if not contrast), query]
-        pairs += model.retrieval.retrieval_pairs(query, one.head, asking.scored)
+        pairs += model.retrieval.pairs(query, one.head, asking.scored)
         pairs += continuation_ids_batch(model.tok, prompts, [one.request.target_new] * len(prompts))
         parts.append((present, triples, asking))
     scores = iter(forest.score_continuations(asked[0].model.lm, pairs))

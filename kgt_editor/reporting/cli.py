@@ -6,26 +6,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kgt_editor.commands import Parser
-from kgt_editor.errors import KgtError
+from kgt_editor.commands import Parser, run
+
+PROGRAM = "report.py"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write a report and return the exit code: 0, 1 (failure) or 2 (usage)."""
+    """Write a report and return the exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted)."""
+    return run(PROGRAM, arguments, _report)
+
+
+def _report(arguments: list[str]) -> int:
     from kgt_editor.reporting.report import FORMATS, write_report
 
-    parser = Parser(prog="report.py", description="Tables, figures and a page from the runs of compare.py.")
+    parser = Parser(prog=PROGRAM, description="Tables, figures and a page from the runs of compare.py.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the run, or beside several")
     parser.add_argument("--formats", default=",".join(FORMATS), help="default: %(default)s")
-    try:
-        options = parser.parse_args(list(arguments))
-        formats = [name.strip() for name in options.formats.split(",") if name.strip()]
-        report = write_report(options.runs, options.out, formats)
-    except KgtError as error:
-        print(f"report.py: {error}", file=sys.stderr)
-        return error.exit_code
+    options = parser.parse_args(arguments)
+    formats = [name.strip() for name in options.formats.split(",") if name.strip()]
+    report = write_report(options.runs, options.out, formats)
     for notice in report.notices:
-        print(f"report.py: {notice}", file=sys.stderr)
+        print(f"{PROGRAM}: {notice}", file=sys.stderr)
     print(f"Report: {report.folder} ({len(report.files)} files)")
     return 0

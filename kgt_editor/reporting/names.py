@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kgt_editor.results import outcomes
+
 #: The rows of the paper's Tables 1-3 (arXiv 2405.19686), from top to bottom.
 PAPER_ORDER = ("ft", "rome", "ke", "kn", "mend", "none", "kgt")
 NO_EDIT = "none"
@@ -146,12 +148,7 @@ MORE_SCORES = (
 )
 SHARES = (*SCORES, *MORE_SCORES[:7])
 #: What became of an edit, as runs write it, and the measure that counts it.
-OUTCOMES = {
-    "held": "held",
-    "kept but not followed": "not_followed",
-    "restated": "restated",
-    "dropped": "dropped",
-}
+OUTCOMES = dict(zip(outcomes.OUTCOMES, ("held", "not_followed", "restated", "dropped"), strict=True))
 #: In a table only where a run has them.
 WHERE_KNOWN = ("same_subject_kept", "neighbourhood_kept", *OUTCOMES.values())
 COSTS = ("memory", "edit_mean")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from chat_templates import CHATML
 
 from kgt_editor.editors.base import create_editor
 from kgt_editor.editors.icl import ICLEditor, ICLHParams, InContextLM, apply_icl_to_model
@@ -20,10 +21,6 @@ from kgt_editor.kgt.templates import Templates
 from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.scoring import score_targets
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 LM = tuple[Any, Any]
 HPARAMS = Path(__file__).resolve().parents[2] / "hparams"
 REQUESTS = [

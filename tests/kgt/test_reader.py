@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from chat_templates import CHATML
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.journal import Edit
@@ -19,10 +20,6 @@ from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates
 from kgt_editor.lm.tokens import encode
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 WithTemplate = Callable[[str], Any]
 TEMPLATES = Templates()
 TRIPLE = Triple("Ada Brun", "has native language", "Quin")
