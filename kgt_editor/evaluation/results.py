@@ -147,6 +147,8 @@ def environment(device: Any) -> dict[str, Any]:
     """What a run was made with: versions, device, threads and, in a git checkout, the commit."""
     import torch
 
+    from kgt_editor.lm.device_memory import driver_version
+
     on_gpu = device.type == "cuda"
     return {
         "python": platform.python_version(),
@@ -154,6 +156,7 @@ def environment(device: Any) -> dict[str, Any]:
         "versions": {name: _version(name) for name in ("kgt_editor", "torch", "transformers", "numpy")},
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
+        "driver": driver_version() if on_gpu else None,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "git": git_state(Path(kgt_editor.__file__).parent),

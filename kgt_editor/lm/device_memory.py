@@ -55,3 +55,19 @@ def _of_this_process(device: torch.device) -> int | None:
         return None
     used = [process.usedGpuMemory for process in processes if process.pid == os.getpid()]
     return int(used[0]) if used and used[0] else None
+
+
+def driver_version() -> str | None:
+    """NVIDIA's driver on this machine, as ``580.159.04``; None where there is none, or no NVML to ask."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        try:
+            return str(pynvml.nvmlSystemGetDriverVersion())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
