@@ -194,6 +194,7 @@ def _convert(path: Path, folder: Path) -> None:
             f"model {path}: transformers {version('transformers')} cannot read this GGUF: {reason}; "
             "give the model as a folder or by its Hugging Face name"
         ) from None
+    _mend_tokenizer(tok, path)
     # The weights are plain float32 now, but the model still says that it is quantised, and would not be saved.
     vars(model.config).pop("quantization_config", None)
     for name in ("is_quantized", "hf_quantizer"):
@@ -204,6 +205,21 @@ def _convert(path: Path, folder: Path) -> None:
     made = {"file": path.name, "sha256": content_hash(path)}
     made |= {name: version(name) for name in ("transformers", "gguf")}
     (folder / "gguf.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+
+
+def _mend_tokenizer(tok: Any, path: Path) -> None:
+    """Give a tokenizer the marks and the chat template that the file names: some releases of transformers leave the
+    template in the file, or take the mark that opens a turn for the end of the text."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(path).fields
+    for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
+        if field := fields.get(f"tokenizer.ggml.{key}_token_id"):
+            token = tok.convert_ids_to_tokens(int(field.parts[field.data[0]][0]))
+            if getattr(tok, f"{name}_token") != token:
+                setattr(tok, f"{name}_token", token)
+    if tok.chat_template is None and (field := fields.get("tokenizer.chat_template")):
+        tok.chat_template = bytes(field.parts[field.data[0]]).decode("utf-8")
 
 
 @contextmanager
