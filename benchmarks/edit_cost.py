@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from edit_work import WIDE, Bench
+from edit_work import WIDE, Bench, say
 from json_report import report
 from rich.console import Console
 from rich.progress import track
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rounds, batch = records[: args.edits + args.warm_up], records[-max(users) :]
     seconds, peaks = _rounds(bench, rounds, args)
     median = {name: statistics.median(values) for name, values in seconds.items()}
+    say(f"medians of {len(rounds)} rounds: {median}")
     peak = {name: statistics.median(values) for name, values in peaks.items()}
     widths = [bench.tokens("rank", record) for record in rounds]
     floor = floors(median["pass of 1 token"], median[f"pass of {WIDE} tokens"], widths)
@@ -105,7 +107,10 @@ def _rounds(
     seconds: dict[str, list[float]] = {}
     peaks: dict[str, list[int]] = {}
     spent = dict.fromkeys(work, 0.0)
+    until = time.monotonic() + args.most_seconds
     for number, record in enumerate(track(records, args.model, console=Console(stderr=True))):
+        if time.monotonic() > until and seconds:
+            break
         for name, task in work.items():
             if name in bench.failed or spent[name] > args.seconds or (name in bench.own and number % args.every):
                 continue
@@ -116,9 +121,11 @@ def _rounds(
                     raise
                 bench.drop(name, error)
                 continue
-            spent[name] += measured.seconds
             warm_up = args.warm_up if name not in bench.own else min(args.warm_up, 1)
-            if number >= warm_up or spent[name] > args.seconds:  # what takes as long has no need to warm up
+            if number == 0:
+                say(f"{name}: {measured.seconds:.3f} s")
+            if number >= warm_up or measured.seconds > args.seconds:  # what takes as long has no need to warm up
+                spent[name] += measured.seconds
                 seconds.setdefault(name, []).append(measured.seconds)
                 peaks.setdefault(name, []).append(measured.peak_bytes)
     return seconds, peaks
@@ -152,6 +159,7 @@ def main() -> int:
         default=float("inf"),
         help="what has taken as long is not timed further; ``rounds`` says how often each was timed",
     )
+    parser.add_argument("--most-seconds", type=float, default=float("inf"), help="no round begins after so long")
     parser.add_argument("--without", default="", metavar="LIST", help="of plain, answers: not timed")
     parser.add_argument(
         "--users", default=str(BATCH), metavar="LIST", help="users edited together (default %(default)s)"

@@ -33,6 +33,7 @@ from kgt_editor.requests import EditRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 NEW_TOKENS = 16
+_BEGAN = time.perf_counter()
 WIDE = 256  # tokens of a pass in which a further token costs arithmetic alone
 
 
@@ -69,6 +70,7 @@ class Bench:
 
     def __init__(self, name: str, device: str, dtype: str, others: list[str]) -> None:
         self.lm, self.tok = load_model(name, device, dtype)
+        say(f"{name} loaded")
         self.lm.generation_config.eos_token_id = None  # so that every answer has the same length
         self.device = self.lm.device
         self.weights = allocated(self.device)
@@ -86,6 +88,7 @@ class Bench:
             except (KgtError, RuntimeError) as error:  # too large for the device: the others go on
                 self.drop(other, error)
             tidy(self.device)
+            say(f"{other} prepared")
             self.own[other] = allocated(self.device) - before
         # The passes that are counted here are those of the paper's prompts.
         settings = {**AS_PRINTED, "graph": "world"}
@@ -108,7 +111,7 @@ class Bench:
         """Leave an editor out from now on, and say why."""
         self.failed[name] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         del self.editors[name]
-        print(f"{name} is left out: {self.failed[name]}", file=sys.stderr)
+        say(f"{name} is left out: {self.failed[name]}")
 
     def work(self, without: Sequence[str] = ()) -> dict[str, Callable[[Record], None]]:
         """Name -> what is timed; :meth:`undo` puts the model and the graphs back.
@@ -222,6 +225,11 @@ class Bench:
                 edit(user, request)
         synchronise(self.device)
         return time.perf_counter() - start
+
+
+def say(text: str) -> None:
+    """A line on standard error, with the seconds since the process began to work."""
+    print(f"{time.perf_counter() - _BEGAN:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def allocated(device: torch.device) -> int:

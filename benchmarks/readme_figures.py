@@ -174,7 +174,14 @@ def conflicts(*asked: str) -> str:
 def cost(name: str) -> str:
     """Ratios of ``benchmarks/edit_cost.py``."""
     ratios = _json("cost", f"{name}.json")["ratios"]
-    return _table(["ratio of medians", name], [[label, f"{ratios[key]:.2f}"] for key, label in COSTS.items()])
+    rows = [[label, f"{ratios[key]:.2f}"] for key, label in COSTS.items() if key in ratios]
+    return _table(["ratio of medians", name], rows)
+
+
+def users_together(name: str) -> str:
+    """Edits a second of several users in the same forward passes, of ``benchmarks/edit_cost.py``."""
+    found = _json("cost", f"{name}.json")["edits_per_second_of_users_together"]
+    return _table(["users together", *found], [["edits a second", *(f"{value:.1f}" for value in found.values())]])
 
 
 def recall() -> str:
@@ -217,7 +224,7 @@ def report(model_free_name: str) -> str:
 
 
 RENDER: dict[str, Callable[..., str]] = {
-    "runs": runs, "conflicts": conflicts, "cost": cost, "recall": recall, "known": known, "easyedit": easyedit,
+    "runs": runs, "conflicts": conflicts, "cost": cost, "users_together": users_together, "recall": recall, "known": known, "easyedit": easyedit,
     "report": report, "scale": scale, "after": after, "named": named, "real": real,
 }  # fmt: skip
 
