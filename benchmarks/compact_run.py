@@ -27,8 +27,9 @@ from typing import Any
 from json_report import report
 
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.metrics import CASE_METRICS, PromptScore
+from kgt_editor.evaluation.metrics import PromptScore
 from kgt_editor.lm.scoring import TargetScore
+from kgt_editor.results.schema import CASE_METRICS
 
 ENDS = 1000  # edits whose median latency is compared
 IDS = ("editor", "seed", "size", "position", "case_id")

@@ -26,7 +26,7 @@ from rich.progress import track
 from kgt_editor.data.record import Record
 from kgt_editor.data.world import load_world
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation.results import environment
+from kgt_editor.runs.environment import environment
 
 ASKED = {
     "kgt_rank / forward": 6.0, "plain rank / kgt_rank": 3.0, "plain generate / kgt_generate": 1.5,

@@ -62,9 +62,8 @@ def cells(profile: Profile, files: dict[str, Path | None], editors: Sequence[str
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing, then the report; the exit code is 0, or that of the first run that went wrong."""
+    from kgt_editor.cli import compare, report
     from kgt_editor.editors.base import names
-    from kgt_editor.evaluation import cli
-    from kgt_editor.reporting import cli as report
 
     parser = argparse.ArgumentParser(prog="paper.py", description="The paper's tables and figures, regenerated.")
     parser.add_argument("--profile", choices=PROFILES, default="testbed", help="default: %(default)s")
@@ -92,8 +91,8 @@ def main(arguments: Sequence[str]) -> int:
         _say(f"{'there already' if done else 'to run'}: compare.py {' '.join(command)}")
         if done or options.dry_run:
             continue
-        ended = cli.main(command, ROOT / "hparams")
-        if ended == cli.INTERRUPTED:
+        ended = compare.main(command, ROOT / "hparams")
+        if ended == compare.INTERRUPTED:
             return ended
         code = code or ended
     if options.dry_run:
@@ -103,9 +102,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _complete(command: Sequence[str], out: Path) -> bool:
     """Whether a run with these very settings has ended well."""
+    from kgt_editor.cli.compare import build_config, build_parser
     from kgt_editor.errors import KgtError
-    from kgt_editor.evaluation.cli import build_config, build_parser
-    from kgt_editor.evaluation.request import check_request
+    from kgt_editor.runs.request import check_request
 
     try:
         request = check_request(build_config(build_parser().parse_args(list(command)), ROOT / "hparams"), out)

@@ -224,7 +224,8 @@ def report(model_free_name: str) -> str:
 
 
 RENDER: dict[str, Callable[..., str]] = {
-    "runs": runs, "conflicts": conflicts, "cost": cost, "users_together": users_together, "recall": recall, "known": known, "easyedit": easyedit,
+    "runs": runs, "conflicts": conflicts, "cost": cost, "users_together": users_together,
+    "recall": recall, "known": known, "easyedit": easyedit,
     "report": report, "scale": scale, "after": after, "named": named, "real": real,
 }  # fmt: skip
 

@@ -18,11 +18,11 @@ from typing import Any
 from kgt_editor import commands
 from kgt_editor.data.base import load
 from kgt_editor.editors.settings import file_stems
-from kgt_editor.evaluation.results import environment
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import naming
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.loading import load_model
+from kgt_editor.runs.environment import environment
 
 SHOWN = 50  # records in the file
 _FIRST = (1, 3, 5)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # pandas and matplotlib are enough, uninstalled
 
-from kgt_editor.reporting.cli import main
+from kgt_editor.cli.report import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -34,13 +34,13 @@ from kgt_editor.data.base import DataSet
 from kgt_editor.editors.base import get_editor_class
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.cell_log import CellLog
-from kgt_editor.evaluation.console import results_console
 from kgt_editor.evaluation.protocol import BaseWeights, CellPlan, run_cell
-from kgt_editor.evaluation.results import environment
-from kgt_editor.evaluation.summary import CellNumbers, summary_row
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.loading import load_model
+from kgt_editor.results.cell_log import CellLog
+from kgt_editor.results.summary import CellNumbers, summary_row
+from kgt_editor.runs.console import results_console
+from kgt_editor.runs.environment import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 JUDGED = ("efficacy_score", "paraphrase_score", "neighbourhood_score")

@@ -10,11 +10,11 @@ from importlib import import_module
 #: Word -> module with ``main(arguments)``, and what it does. A module is imported when its word is given: some of them
 #: need seconds for torch.
 COMMANDS = {
-    "compare": ("kgt_editor.evaluation.cli", "compare model editors on one model and data set"),
-    "report": ("kgt_editor.reporting.cli", "tables, figures and a page from runs"),
-    "calibrate": ("kgt_editor.calibrate", "choose KGT's settings for a model on validation records"),
-    "graph": ("kgt_editor.graph.cli", "base graphs, and what users told their personal graphs"),
-    "data": ("kgt_editor.data.cli", "check a data file, fetch CounterFact, build its extension"),
+    "compare": ("kgt_editor.cli.compare", "compare model editors on one model and data set"),
+    "report": ("kgt_editor.cli.report", "tables, figures and a page from runs"),
+    "calibrate": ("kgt_editor.cli.calibrate", "choose KGT's settings for a model on validation records"),
+    "graph": ("kgt_editor.cli.graph", "base graphs, and what users told their personal graphs"),
+    "data": ("kgt_editor.cli.data", "check a data file, fetch CounterFact, build its extension"),
 }
 
 

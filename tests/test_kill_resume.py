@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from kgt_editor.evaluation.cli import main
+from kgt_editor.cli.compare import main
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kgt_editor.data.cli import main
+from kgt_editor.cli.data import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

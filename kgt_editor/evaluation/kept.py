@@ -17,7 +17,7 @@ from typing import Any
 from kgt_editor.data.record import Record
 from kgt_editor.evaluation.answers import MAX_NEW_TOKENS, can_say, say
 from kgt_editor.evaluation.edited import Edited
-from kgt_editor.launch.base import Advance
+from kgt_editor.progress import Advance
 from kgt_editor.results import lines
 
 CASES_TOGETHER = 32  # cases whose prompts are asked together

@@ -15,18 +15,6 @@ from kgt_editor.lm.scoring import TargetScore, score_targets
 
 Scorer = Callable[[Sequence[str], Sequence[str]], list[TargetScore]]
 
-CASE_METRICS = (
-    "efficacy_score",
-    "paraphrase_score",
-    "neighbourhood_score",
-    "efficacy_accuracy",
-    "paraphrase_accuracy",
-    "neighbourhood_accuracy",
-    "same_subject_kept",
-    "neighbourhood_kept",
-)
-METRICS = (*CASE_METRICS, "unedited_recall")
-
 
 def scorer(model: Any, tok: Any, batch_size: int | None = None) -> Scorer:
     """How to score continuations under ``model``.
@@ -113,6 +101,10 @@ class CaseScores:
             "neighbourhood_kept": _share([answered.kept for answered in self.untouched.neighbourhood]),
         }
 
+    def silence(self) -> dict[str, int]:
+        """See :meth:`kgt_editor.evaluation.kept.Untouched.silence`."""
+        return self.untouched.silence()
+
     def as_dict(self) -> dict[str, Any]:
         """Raw numbers for a line of JSON."""
         return {
@@ -121,7 +113,7 @@ class CaseScores:
             "neighbourhood": [score.as_dict() for score in self.neighbourhood],
             "same_subject_answers": [answered.as_dict() for answered in self.untouched.same_subject],
             "neighbourhood_answers": [answered.as_dict() for answered in self.untouched.neighbourhood],
-            "silence": self.untouched.silence(),
+            "silence": self.silence(),
             **({"superseded": True} if self.superseded else {}),
         }
 

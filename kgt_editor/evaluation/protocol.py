@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,17 +18,17 @@ from kgt_editor.editors.base import Editor, Restore, restore_model
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.base_weights import BaseWeights
-from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.kept import CASES_TOGETHER, BaseAnswers, Untouched, groups, untouched
 from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
-from kgt_editor.evaluation.results import CaseResult, EditResult
-from kgt_editor.launch.base import Advance
 from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy
 from kgt_editor.lm.passes import out_of_memory
+from kgt_editor.progress import Advance
+from kgt_editor.results.cell_log import CellLog
 from kgt_editor.results.outcomes import outcome_of
+from kgt_editor.results.schema import CaseResult, EditResult
 
 WARM_UP_EDITS = 2
 # Cases evaluated, then written, together: the more, the more of their texts they share.
@@ -174,7 +174,7 @@ def _evaluate(
         edits = log.told(start, start + len(chunk))
         log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, said, strict=True)])
         advance("evaluating", start + len(chunk), size)
-    log.finish(size, recall(score, plan.untouched_facts(size)), memory)
+    log.finish(size, recall(score, plan.untouched_facts(size)), asdict(memory) if memory else None)
 
 
 def _single(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kgt_editor.graph.cli import main
+from kgt_editor.cli.graph import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

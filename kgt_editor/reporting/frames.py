@@ -12,6 +12,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.reporting.names import OUTCOMES, SHARES
 from kgt_editor.reporting.runs import Run, find_runs, read_run
 from kgt_editor.results.statistics import Interval, latency, mean_interval, share_interval
+from kgt_editor.results.summary import costs_of
 
 #: What must be equal for two runs to stand in one table.
 SETTING = ("dataset", "data_revision", "mode", "normalise", "known_only")
@@ -130,7 +131,7 @@ def _from_records(run: Run, editor: str, size: int, seeds: Sequence[int], summar
     if cells:
         found |= _spread("unedited_recall", share_interval([[float(x) for x in cell["recalled"]] for cell in cells]))
         found["memory"] = max(cell["peak_memory_bytes"] for cell in cells) / 2**20
-        found["preparation_seconds"] = cells[0].get("preparation_seconds")
+        found["preparation_seconds"] = costs_of(cells).get("preparation_seconds")
     else:
         kept = _from_summary(summary)
         names = ("unedited_recall", "unedited_recall_low", "unedited_recall_high", "memory", "preparation_seconds")

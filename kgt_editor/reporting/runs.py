@@ -13,10 +13,7 @@ import pandas as pd
 
 from kgt_editor.errors import UsageError
 from kgt_editor.reporting.names import OUTCOMES, SHARES
-
-#: The versions of the run folder's files that are read here, see ``kgt_editor.evaluation.results``. In version 1 a run
-#: has one number of edits, and its lines do not name it; runs before version 3 have no answers without edits.
-KNOWN_SCHEMAS = (1, 2, 3)
+from kgt_editor.results.schema import CellFailure, check_cell, check_manifest, sizes_of
 
 _CASE_SHARES = tuple(name for name in SHARES if name != "unedited_recall")
 
@@ -81,9 +78,7 @@ class Run:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The numbers of edits after which its cells were evaluated, the smallest first."""
-        asked = self.config["sizes"] if "sizes" in self.config else [self.config["size"]]
-        limit = self.config.get("limit")
-        return tuple(sorted({int(size if limit is None else min(size, limit)) for size in asked}))
+        return sizes_of(self.config)
 
     @property
     def size(self) -> int:
@@ -116,22 +111,13 @@ def read_run(path: Path) -> Run:
         UsageError: the files are of another schema version, or damaged.
     """
     manifest = _json(path / "manifest.json")
-    version = manifest.get("schema_version")
-    if version not in KNOWN_SCHEMAS:
-        raise UsageError(
-            f"run {path.name} has schema version {version}, this report reads {', '.join(map(str, KNOWN_SCHEMAS))}: "
-            "use the version of kgt_editor that wrote it"
-        )
-    for name in ("editors", "model", "dataset", "size" if version == 1 else "sizes", "seeds", "mode", "normalise"):
-        if name not in manifest.get("config", {}):
-            raise UsageError(f"{path / 'manifest.json'}: config has no '{name}'; this is no run of compare.py")
+    check_manifest(manifest, path / "manifest.json")
     run = Run(path, manifest)
     if (path / "summary.json").is_file():
         run.summary = _json(path / "summary.json")
     if (path / "cells.jsonl").is_file():
         for number, cell in enumerate(_lines(path / "cells.jsonl", run), 1):
-            if not {"editor", "seed", "status", "recalled", "peak_memory_bytes"} <= cell.keys():
-                raise UsageError(f"{path / 'cells.jsonl'}, line {number}: no cell of schema {version}")
+            check_cell(cell, f"{path / 'cells.jsonl'}, line {number}", manifest["schema_version"])
             run.cells[cell["editor"], cell["seed"], cell.get("size", run.size)] = cell
     if (path / "records.jsonl").is_file():
         _read_records(path / "records.jsonl", run)
@@ -236,9 +222,8 @@ def _look_for_gaps(run: Run) -> None:
             f"({_complete(run)} of {len(run.config['editors']) * run.config['seeds'] * len(run.sizes)})"
         )
     summary = run.summary or {}
-    for failure in summary.get("failed", ()):
-        where = "preparation" if failure["seed"] is None else f"seed {failure['seed']}"
-        run.notices.append(f"{run.name}: editor '{failure['editor']}', {where} failed: {failure['reason']}")
+    for failure in (CellFailure(**one) for one in summary.get("failed", ())):
+        run.notices.append(f"{run.name}: editor '{failure.editor}', {failure.where} failed: {failure.reason}")
     for gap in summary.get("missing", ()):
         left = ", ".join(f"{size:,}" for size in gap.get("sizes", ()))
         run.notices.append(

@@ -8,8 +8,8 @@ import json
 import pytest
 from data_builders import SHARED, flat, rome, write, zsre
 
+from kgt_editor.cli.data import main
 from kgt_editor.data.check import SHOWN, check_file, encoding_fault
-from kgt_editor.data.cli import main
 
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the real files are not on this machine")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from data_builders import SHARED, hard, write
 
+from kgt_editor.cli.data import main
 from kgt_editor.data.base import load
-from kgt_editor.data.cli import main
 from kgt_editor.data.counterfact_hard import IN_SCOPE, NO_CHANGE, NO_QUESTION, NO_SUBJECT, OTHER_TRUTH, parse
 from kgt_editor.errors import UsageError
 

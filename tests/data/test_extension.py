@@ -11,9 +11,9 @@ from collections import defaultdict
 import pytest
 from data_builders import SHARED, write
 
+from kgt_editor.cli.data import main
 from kgt_editor.data.base import load
 from kgt_editor.data.check import check_file
-from kgt_editor.data.cli import main
 from kgt_editor.data.extension import (
     SourceFact,
     build_records,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.evaluation.protocol import CellPlan
-from kgt_editor.evaluation.task import CellTask
+from kgt_editor.runs.task import CellTask
 
 MEASURED_ANEW = {
     "edit_seconds",

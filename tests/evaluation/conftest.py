@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from kgt_editor.cli.compare import main
 from kgt_editor.data.base import DataSet, KnownFact
 from kgt_editor.editors import base
-from kgt_editor.evaluation.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PERSON = "Zelda Quist"

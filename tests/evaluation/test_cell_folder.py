@@ -13,13 +13,14 @@ import torch
 from cell_tasks import make_task, measured, rows, without_times
 
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation import protocol, task
+from kgt_editor.evaluation import protocol
 from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.protocol import SpoiledCellError
-from kgt_editor.evaluation.task import Bench, run_task
 from kgt_editor.results import lines
 from kgt_editor.results.lines import DiskError
 from kgt_editor.results.lock import held
+from kgt_editor.runs import task
+from kgt_editor.runs.task import Bench, run_task
 
 
 @pytest.fixture

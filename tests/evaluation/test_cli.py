@@ -12,8 +12,8 @@ import pytest
 import torch
 from cell_tasks import without_times
 
-from kgt_editor.evaluation.cli import main
-from kgt_editor.evaluation.metrics import METRICS
+from kgt_editor.cli.compare import main
+from kgt_editor.results.schema import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -362,7 +362,7 @@ START = """
 import sys
 from pathlib import Path
 from kgt_editor.editors.base import register
-from kgt_editor.evaluation.cli import main
+from kgt_editor.cli.compare import main
 register("fake", "fake_editors:WeightEditor")
 sys.exit(main(sys.argv[1:], Path("hparams")))
 """
@@ -426,7 +426,7 @@ def test_the_script_runs_from_any_folder(tmp_path):
 def test_known_only_limits_the_records_and_reports_the_share(compare, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from kgt_editor.evaluation import look
+    from kgt_editor.runs import model_info as look
 
     def knows_even_people(model, tok, batch_size=None):
         return lambda prompts, targets: [SimpleNamespace(greedy=int(p.split()[1]) % 2 == 0) for p in prompts]

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from kgt_editor.evaluation.console import Display, listing, results_table
-from kgt_editor.evaluation.metrics import METRICS
+from kgt_editor.results.schema import METRICS, CellFailure
+from kgt_editor.runs.console import Display, listing, results_table
 
 
 def row(editor, mean, p50=0.02):
@@ -78,7 +78,7 @@ def test_off_a_terminal_there_is_one_plain_line_a_cell():
         advance("editing", 1, 2)
     display.finished({"editor": "kgt", "seed": 0, "cases": 4, "failed_edits": 0, "first_failure": None})
     display.finished({"editor": "ft", "seed": 1, "cases": 4, "failed_edits": 2, "first_failure": "too long"})
-    display.failed("mend", None, "a reason that is a good deal longer than the console is wide")
+    display.failed(CellFailure("mend", None, "a reason that is a good deal longer than the console is wide"))
     assert stream.getvalue().splitlines() == [
         "kgt, seed 0: 4 edits",
         "ft, seed 1: 4 edits, 2 edits failed, the first because: too long",

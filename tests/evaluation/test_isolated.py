@@ -8,8 +8,8 @@ import pytest
 from cell_tasks import make_task, measured
 
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation.isolated import run_task_apart
-from kgt_editor.evaluation.task import PreparationError, run_task
+from kgt_editor.runs.task import PreparationError, run_task
+from kgt_editor.runs.workers import run_apart
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def task(fake_editors, tiny_data, saved_model, tmp_path):
 def test_the_cell_is_the_same(task, tiny_data):
     refused = tiny_data.sample(3, 0)[1].case_id
     stages = []
-    run_task_apart(task(refuse=(refused,)), lambda *stage: stages.append(stage))
+    run_apart(task(refuse=(refused,)), lambda *stage: stages.append(stage))
     run_task(task("here", refuse=(refused,)))
     apart, here = (measured(task(name).folder) for name in ("apart", "here"))
     assert apart == here
@@ -37,12 +37,12 @@ def test_the_cell_is_the_same(task, tiny_data):
 def test_what_goes_wrong_there_is_told_in_one_line(task):
     asked = task(crash=True)
     with pytest.raises(KgtError, match=r"RuntimeError: a defect over two lines \(log: .*fake\.log\)"):
-        run_task_apart(asked)
+        run_apart(asked)
     assert "Traceback" in asked.log.read_text()
     with pytest.raises(PreparationError, match="no hypernetwork today"):
-        run_task_apart(task("other", unprepared=True))
+        run_apart(task("other", unprepared=True))
 
 
 def test_a_process_that_dies_is_told(task):
-    with pytest.raises(KgtError, match=r"its process ended with exit code 9 \(log: "):
-        run_task_apart(task(die=True))
+    with pytest.raises(KgtError, match=r"its process ended with exit code 9; log: "):
+        run_apart(task(die=True))

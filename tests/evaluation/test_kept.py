@@ -9,10 +9,10 @@ import pytest
 from kgt_editor.editors.base import create_editor
 from kgt_editor.evaluation import kept, protocol
 from kgt_editor.evaluation.base_weights import BaseWeights
-from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.kept import Answered, BaseAnswers, groups, untouched
 from kgt_editor.evaluation.protocol import CellPlan, run_cell
+from kgt_editor.results.cell_log import CellLog
 
 
 def ignore(*_):

@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from kgt_editor.evaluation.metrics import METRICS, CaseScores, PromptScore
-from kgt_editor.evaluation.paired import RESAMPLES, comparisons, paired_difference
-from kgt_editor.evaluation.results import CaseResult, CellResult
-from kgt_editor.evaluation.summary import CellNumbers
+from kgt_editor.evaluation.metrics import CaseScores, PromptScore
 from kgt_editor.lm.scoring import TargetScore
+from kgt_editor.results.paired import RESAMPLES, comparisons, paired_difference
+from kgt_editor.results.schema import METRICS, CaseResult, CellResult
+from kgt_editor.results.summary import CellNumbers
 
 
 def by_seed(*seeds):

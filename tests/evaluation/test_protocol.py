@@ -8,7 +8,6 @@ import torch
 from kgt_editor.data.base import KnownFact
 from kgt_editor.errors import KgtError
 from kgt_editor.evaluation.base_weights import BaseWeights
-from kgt_editor.evaluation.cell_log import CellLog
 from kgt_editor.evaluation.protocol import (
     FACTS_AFTER_EACH_EDIT,
     CellPlan,
@@ -16,6 +15,7 @@ from kgt_editor.evaluation.protocol import (
     plain_inference,
     run_cell,
 )
+from kgt_editor.results.cell_log import CellLog
 
 
 def ignore(*_):

@@ -7,17 +7,12 @@ from dataclasses import replace
 import pytest
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.metrics import METRICS, CaseScores, PromptScore
-from kgt_editor.evaluation.results import (
-    CaseResult,
-    CellResult,
-    case_row,
-    check_writable,
-    git_state,
-)
-from kgt_editor.evaluation.summary import CellNumbers, read_numbers, summary_row
-from kgt_editor.lm.device_memory import DeviceMemory
+from kgt_editor.evaluation.metrics import CaseScores, PromptScore
 from kgt_editor.lm.scoring import TargetScore
+from kgt_editor.results.run_folder import check_writable
+from kgt_editor.results.schema import METRICS, CaseResult, CellResult, record_line
+from kgt_editor.results.summary import CellNumbers, read_numbers, summary_row
+from kgt_editor.runs.environment import git_state
 
 
 def case(number, right, seconds: float | None = 0.1, failure=None):
@@ -54,7 +49,7 @@ def test_a_row_has_the_promised_names_and_numbers():
 def test_memory_of_a_device_is_the_largest_of_the_cells():
     cells = [cell(seed, [True]) for seed in range(3)]
     assert row_of(*cells)["device_memory"] is None
-    cells[0].device_memory, cells[2].device_memory = DeviceMemory(5, "nvml"), DeviceMemory(7, "nvml")
+    cells[0].device_memory, cells[2].device_memory = {"used": 5, "source": "nvml"}, {"used": 7, "source": "nvml"}
     assert row_of(*cells)["device_memory"] == {"used": 7, "source": "nvml"}
 
 
@@ -77,7 +72,9 @@ def test_a_cell_in_which_every_edit_failed_has_no_latency():
 
 def test_numbers_read_from_lines_are_those_of_the_cells():
     cells = [cell(1, [True, False, True]), cell(0, [True, True, True])]
-    lines = [json.loads(json.dumps(case_row("fake", one.seed, 3, each, "mean"))) for one in cells for each in one.cases]
+    lines = [
+        json.loads(json.dumps(record_line("fake", one.seed, 3, each, "mean"))) for one in cells for each in one.cases
+    ]
     told = [{"editor": "fake", "seed": one.seed, "size": 3, "recalled": one.recalled} for one in cells]
     told = [line | {"peak_memory_bytes": one.peak_memory_bytes} for line, one in zip(told, cells, strict=True)]
     lines[0]["raw"]["silence"] = lines[1]["raw"]["silence"] = {"asked": 3, "silent": 2}
@@ -93,7 +90,7 @@ def test_numbers_read_from_lines_are_those_of_the_cells():
 def test_numbers_that_are_not_finite_become_null_and_the_summary_holds():
     nan = TargetScore(float("nan"), 1, False)
     broken = CaseResult(0, 0, 0.1, None, CaseScores(PromptScore(nan, nan), (), (PromptScore(nan, nan),)))
-    line = case_row("fake", 0, 1, broken, "mean")
+    line = record_line("fake", 0, 1, broken, "mean")
     assert line["raw"]["edit"]["log_prob_new"] is None
     assert json.loads(json.dumps(line, allow_nan=False)) == json.loads(json.dumps(line))
     row = row_of(CellResult("fake", 0, 1, [broken], [], 1))

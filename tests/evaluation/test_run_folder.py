@@ -10,11 +10,11 @@ import sys
 import pytest
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
-from kgt_editor.evaluation.run_folder import RunFolder
 from kgt_editor.results import lines
 from kgt_editor.results.lines import DiskError
 from kgt_editor.results.lock import InUseError
+from kgt_editor.results.run_folder import RunFolder, config_hash
+from kgt_editor.results.schema import SCHEMA_VERSION
 
 CONFIG = {"editors": ["none"], "sizes": [2]}
 
@@ -124,7 +124,7 @@ def test_a_kill_while_a_cell_is_taken_in_loses_and_doubles_nothing(tmp_path, mon
         cell = cell_folder(folder.cell("none", 1), seed=1)
         wanted = {path: path.read_bytes() for path in (folder.path / "records.jsonl", folder.path / "cells.jsonl")}
         with monkeypatch.context() as patched:
-            patched.setattr("kgt_editor.evaluation.run_folder.shutil.rmtree", lambda path: None)
+            patched.setattr("kgt_editor.results.run_folder.shutil.rmtree", lambda path: None)
             folder.gather(cell)
     whole = (tmp_path / "run" / name).read_bytes()
     (tmp_path / "run" / name).write_bytes(whole[:-cut])

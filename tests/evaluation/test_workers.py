@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from kgt_editor.cli.compare import main
 from kgt_editor.editors import base
-from kgt_editor.evaluation.cli import main
-from kgt_editor.evaluation.workers import packed, unpack
-from kgt_editor.launch.base import Ended, Needs, attempt, pack
+from kgt_editor.errors import KgtError
+from kgt_editor.results.lines import DiskError
+from kgt_editor.runs.launch.base import Ended, Needs, attempt, pack
+from kgt_editor.runs.workers import packed, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMES = {"edit_seconds", "preparation_seconds", "forward_seconds", "peak_memory_bytes", "inference_memory_bytes"}
@@ -46,7 +48,8 @@ def compare(fake_editors, saved_model, counterfact_file, tmp_path, capsys, monke
 
     def start(*arguments, out="results", launcher=None, share_files=True):
         if launcher is not None:
-            from kgt_editor.evaluation import cli, workers
+            from kgt_editor.cli import compare as cli
+            from kgt_editor.runs import workers
 
             @contextmanager
             def given(options):
@@ -132,7 +135,7 @@ def test_what_was_measured_before_a_failure_is_gone_on_from(compare, tmp_path, s
     whole = measured(tmp_path / "results")
 
     def lost(name):
-        return Ended(name, None, "its node was lost (3 tries)", None, 3) if name == "fake, seed 0" else None
+        return Ended(name, failure=KgtError("its node was lost (3 tries)"), tries=3) if name == "fake, seed 0" else None
 
     code, err = compare(out="again", launcher=Inline(lost), share_files=share_files)
     assert code == 1
@@ -155,7 +158,7 @@ def test_an_impossible_request_is_told_by_the_worker_that_has_the_model(compare,
 def test_a_full_disk_ends_the_run_not_only_the_cell(compare, tmp_path):
     def full(name):
         failure = "cannot write there: No space left on device"
-        return Ended(name, None, failure, "DiskError", 1) if name == "fake, seed 0" else None
+        return Ended(name, failure=DiskError(failure), raised=True) if name == "fake, seed 0" else None
 
     launcher = Inline(full)
     code, err = compare(launcher=launcher)

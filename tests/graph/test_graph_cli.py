@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kgt_editor.cli.graph import main
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.cli import main
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph

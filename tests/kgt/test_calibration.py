@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kgt_editor import calibrate
+from kgt_editor.cli import calibrate
 from kgt_editor.data.record import Record
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.kgt.calibration import LEAST_NAMED, Calibration, examples

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kgt_editor import reporting
-from kgt_editor.reporting import cli
+from kgt_editor.cli import report as cli
 from kgt_editor.reporting.style import look
 
 ROOT = Path(__file__).resolve().parents[2]

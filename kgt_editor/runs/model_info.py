@@ -11,22 +11,22 @@ from kgt_editor.data.base import DataSet
 from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.evaluation.known import KnownRecords
 from kgt_editor.evaluation.metrics import scorer
-from kgt_editor.evaluation.results import environment
-from kgt_editor.evaluation.runner import MAX_KNOWN_FACTS
-from kgt_editor.evaluation.task import Bench
-from kgt_editor.launch.base import Advance, Note
 from kgt_editor.lm.layers import device_of
+from kgt_editor.progress import Advance, Note
+from kgt_editor.runs.cells import MAX_KNOWN_FACTS
+from kgt_editor.runs.environment import environment
+from kgt_editor.runs.task import Bench
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.request import Request
+    from kgt_editor.runs.request import Request
 
 
 @dataclass(frozen=True)
-class Look:
+class ModelInfo:
     """What a process finds that has the model.
 
     Attributes:
-        environment: see :func:`kgt_editor.evaluation.results.environment`.
+        environment: see :func:`kgt_editor.runs.environment.environment`.
         data: the facts that the model knows, where the request asks for these.
         known: their share.
     """
@@ -37,14 +37,14 @@ class Look:
 
 
 @dataclass(frozen=True)
-class TakeALook:
-    """The look at the model as work for a worker."""
+class ModelInfoTask:
+    """Finding it out, as work for a worker."""
 
     request: Request
 
-    def __call__(self, advance: Advance, note: Note) -> Look:
+    def __call__(self, advance: Advance, note: Note) -> ModelInfo:
         disable_progress_bar()
-        return look(self.request, bench_of(self.request), advance)
+        return model_info(self.request, bench_of(self.request), advance)
 
 
 def bench_of(request: Request) -> Bench:
@@ -53,7 +53,7 @@ def bench_of(request: Request) -> Bench:
     return Bench(config.model, config.device, config.dtype, config.device_map)
 
 
-def look(request: Request, bench: Bench, advance: Advance) -> Look:
+def model_info(request: Request, bench: Bench, advance: Advance) -> ModelInfo:
     """What has to be known of the model before a cell runs.
 
     Raises:
@@ -66,7 +66,7 @@ def look(request: Request, bench: Bench, advance: Advance) -> Look:
             raise UnsupportedModelError(f"editor '{name}' cannot edit '{config.model}': {reason}; leave it out")
     made = environment(device_of(bench.model))
     if not config.known_only:
-        return Look(made)
+        return ModelInfo(made)
     records = KnownRecords(scorer(bench.model, bench.tok, config.texts_a_pass), request.data, advance)
     data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
-    return Look(made, data, records.share())
+    return ModelInfo(made, data, records.share())

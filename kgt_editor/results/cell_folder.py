@@ -15,27 +15,21 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError
-from kgt_editor.evaluation.cell_log import CellLog
-from kgt_editor.evaluation.results import CaseResult, EditResult, case_row
-from kgt_editor.launch.base import Note
-from kgt_editor.lm.device_memory import DeviceMemory
+from kgt_editor.progress import Note, quiet
 from kgt_editor.results import lines
+from kgt_editor.results.cell_log import CellLog, Stateful
 from kgt_editor.results.lock import held
 from kgt_editor.results.outcomes import count, outcome_of
+from kgt_editor.results.schema import CaseResult, CellLine, EditResult, record_line
 
 HEAD, EDITS, CELLS, SPOILED = "head.json", "edits.jsonl", "cells.jsonl", "spoiled"
 PATIENCE = 60.0  # seconds; the worker of a parent that was killed ends when it finds nobody to report to
 _STATE = "state-"
-
-
-def quiet(*_: Any) -> None:
-    """Progress and notes that nobody wants."""
 
 
 def records_name(size: int) -> str:
@@ -133,7 +127,7 @@ class CellFolder(CellLog):
 
     # The editor's state
 
-    def resume(self, editor: Editor, model: Any, tok: Any) -> Any:
+    def resume(self, editor: Stateful, model: Any, tok: Any) -> Any:
         """See :meth:`CellLog.resume`; edits behind the last checkpoint are forgotten."""
         count = max(self._states(), default=0)
         if count == 0 or count > len(self.edits) or any(size > count for size in self.finished):
@@ -152,7 +146,7 @@ class CellFolder(CellLog):
         self._note(f"{self._title}: goes on after {count} edits")
         return loaded
 
-    def checkpoint(self, editor: Editor, model: Any, now: bool = False) -> None:
+    def checkpoint(self, editor: Stateful, model: Any, now: bool = False) -> None:
         """See :meth:`CellLog.checkpoint`; nothing where the editor cannot be saved.
 
         Raises:
@@ -222,14 +216,14 @@ class CellFolder(CellLog):
 
     def add(self, size: int, cases: Sequence[CaseResult]) -> None:
         before = self.evaluated(size)
-        rows = [case_row(self.editor, self.seed, size, case, self._normalise) for case in cases]
+        rows = [record_line(self.editor, self.seed, size, case, self._normalise) for case in cases]
         lines.append(self.path / records_name(size), rows)
         self._evaluated[size] = before + len(cases)
         self._hits[size] += [hit for case in cases for hit in case.recalled]
 
-    def finish(self, size: int, recalled: Sequence[bool], memory: DeviceMemory | None = None) -> None:
+    def finish(self, size: int, recalled: Sequence[bool], memory: dict[str, Any] | None = None) -> None:
         failures = [edit.failure for edit in self.edits[:size] if edit.failure is not None]
-        row = {
+        row: CellLine = {
             "editor": self.editor,
             "seed": self.seed,
             "size": size,
@@ -241,10 +235,10 @@ class CellFolder(CellLog):
             "edit_outcomes": count(outcome_of(edit.details) for edit in self.edits[:size]),
             "recalled": list(recalled),
             "peak_memory_bytes": self.peak(size),
-            "device_memory": memory and asdict(memory),
+            "device_memory": memory,
             "state_bytes": self._state_bytes(size),
-            **self.costs,
         }
+        row.update(self.costs)  # type: ignore[typeddict-item]
         lines.append(self.path / CELLS, [row])
         self.finished.add(size)
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from kgt_editor.cli.launch import add_options, check_options, workers_of
 from kgt_editor.commands import INTERRUPTED, Parser, positive
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.launch_cli import add_options, check_options, workers_of
 from kgt_editor.folders import shipped_hparams
 from kgt_editor.lm.loading import model_source
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.request import RunConfig
-    from kgt_editor.evaluation.runner import Outcome
+    from kgt_editor.runs.cells import RunOutcome
+    from kgt_editor.runs.request import RunConfig
 
 DEFAULT_SIZE = 200
 _PATIENCE = 2.0  # seconds after a signal in which another one is taken for the same wish
@@ -107,7 +107,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         UsageError: an empty list of editors, several sizes in single mode, a malformed ``--set``, or a ``--graph``
             nobody reads.
     """
-    from kgt_editor.evaluation.request import RunConfig
+    from kgt_editor.runs.request import RunConfig
 
     editors = tuple(name.strip() for name in options.editors.split(",") if name.strip())
     if not editors:
@@ -184,9 +184,9 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
     from transformers.utils import logging
 
     from kgt_editor.data.bar import download_bar
-    from kgt_editor.evaluation.console import Display
-    from kgt_editor.evaluation.request import check_request, hparams_notes
-    from kgt_editor.evaluation.run import Manner, run
+    from kgt_editor.runs.console import Display
+    from kgt_editor.runs.request import check_request, hparams_notes
+    from kgt_editor.runs.run import ResumePolicy, run
 
     config = build_config(options, hparams_dir)
     check_options(options)
@@ -198,16 +198,16 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
         stderr.print(Text(f"all {len(records):,} records of '{config.dataset}' are for editing: none are to train on"))
     if not stderr.is_terminal or Path(model_source(options.model)).is_dir():
         logging.disable_progress_bar()  # only a download is worth a bar of its own
-    manner = Manner(options.overwrite, options.checkpoint_every, options.debug)
+    policy = ResumePolicy(options.overwrite, options.checkpoint_every, options.debug)
     with workers_of(options) as workers:
-        outcome = run(request, ["compare.py", *arguments], Display(stderr), manner, workers)
+        outcome = run(request, ["compare.py", *arguments], Display(stderr), policy, workers)
     code = _show(outcome, stderr)
     if outcome.rows and not (options.no_report or outcome.interrupted):
         _report(outcome, stderr, options.debug)
     return code
 
 
-def _report(outcome: Outcome, stderr: Console, debug: bool) -> None:
+def _report(outcome: RunOutcome, stderr: Console, debug: bool) -> None:
     """Tables, figures and a page in the run's folder; whatever goes wrong there, the run stands."""
     try:
         from kgt_editor.reporting.report import write_report
@@ -223,8 +223,8 @@ def _report(outcome: Outcome, stderr: Console, debug: bool) -> None:
         stderr.print(Text(f"compare.py: no report was written ({reason}); try again: report.py {outcome.folder}"))
 
 
-def _show(outcome: Outcome, stderr: Console) -> int:
-    from kgt_editor.evaluation.console import FOOTNOTES, results_console, results_table
+def _show(outcome: RunOutcome, stderr: Console) -> int:
+    from kgt_editor.runs.console import FOOTNOTES, results_console, results_table
 
     if outcome.rows:
         stdout = results_console()
@@ -233,8 +233,7 @@ def _show(outcome: Outcome, stderr: Console) -> int:
             stdout.print(Text(note))
         stdout.print(Text(f"Results: {outcome.folder}"), soft_wrap=True)
     for failure in outcome.failed:
-        where = "preparation" if failure["seed"] is None else f"seed {failure['seed']}"
-        stderr.print(Text(f"compare.py: editor '{failure['editor']}', {where} failed: {failure['reason']}"))
+        stderr.print(Text(f"compare.py: editor '{failure.editor}', {failure.where} failed: {failure.reason}"))
     if outcome.interrupted:
         left = len(outcome.missing)
         stderr.print(
@@ -252,9 +251,9 @@ def _show(outcome: Outcome, stderr: Console) -> int:
 def _list() -> None:
     from kgt_editor.data import base as data
     from kgt_editor.editors import base as editors
-    from kgt_editor.evaluation.console import listing
     from kgt_editor.lm.loading import known_models
     from kgt_editor.lm.shapes import PREFIX, SHAPES
+    from kgt_editor.runs.console import listing
 
     stdout = Console(highlight=False)
     described = {

@@ -8,23 +8,27 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.look import Look, TakeALook, bench_of, look
-from kgt_editor.evaluation.request import Request, hparams_sources, resolved_config
-from kgt_editor.evaluation.results import SCHEMA_VERSION, now
-from kgt_editor.evaluation.run_folder import MANIFEST, RunFolder
-from kgt_editor.evaluation.runner import Outcome, gather, in_turn, missing, summarise, tasks
-from kgt_editor.evaluation.task import Bench
-from kgt_editor.evaluation.workers import Workers
-from kgt_editor.launch.base import Task
 from kgt_editor.results.lines import DiskError
+from kgt_editor.results.run_folder import MANIFEST, RunFolder
+from kgt_editor.results.schema import SCHEMA_VERSION, CellFailure
+from kgt_editor.runs.cells import RunOutcome, in_turn, missing, summarise, tasks
+from kgt_editor.runs.console import Display
+from kgt_editor.runs.environment import now
+from kgt_editor.runs.gather import gather
+from kgt_editor.runs.launch.base import Task
+from kgt_editor.runs.model_info import ModelInfo, ModelInfoTask, bench_of, model_info
+from kgt_editor.runs.request import Request, hparams_sources, resolved_config
+from kgt_editor.runs.task import Bench
+from kgt_editor.runs.workers import Workers
 
 Overwrite = Literal["never", "only-missing", "always"]
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a run is gone about; nothing of this changes what it measures.
+class ResumePolicy:
+    """What becomes of a run that is there already, and how often one that is under way is saved.
+
+    Nothing of this changes what is measured.
 
     Attributes:
         overwrite: what becomes of a run that is there: ``never`` leaves it as it is, ``only-missing`` goes on with what
@@ -42,16 +46,16 @@ def run(
     request: Request,
     command: Sequence[str],
     display: Display,
-    manner: Manner | None = None,
+    policy: ResumePolicy | None = None,
     workers: Workers | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Run every cell that is missing and write the results folder; a failing cell does not stop the others.
 
     Args:
-        request: see :func:`kgt_editor.evaluation.request.check_request`.
+        request: see :func:`kgt_editor.runs.request.check_request`.
         command: as it was given.
         display: shows how it goes.
-        manner: how it is gone about.
+        policy: whether it begins, resumes or stays as it is.
         workers: who runs the cells; this process does without any.
 
     Raises:
@@ -59,34 +63,34 @@ def run(
             folder holds another run.
         KgtError: another process works on the folder, or it cannot be written.
     """
-    manner = manner or Manner()
+    policy = policy or ResumePolicy()
     resolved, path = resolved_config(request), request.folder
     # Nothing is left behind of a request that turns out to be impossible, and no model loaded for one that is done.
     ready = None if (path / MANIFEST).is_file() else _ready(request, display, workers)
-    with RunFolder.opened(path, resolved, display.note, anew=manner.overwrite == "always") as folder:
+    with RunFolder.opened(path, resolved, display.note, anew=policy.overwrite == "always") as folder:
         told = folder.manifest()
         for cell in folder.unfinished():
             gather(cell, folder, display)
-        if told is not None and (manner.overwrite == "never" or not missing(request, folder)):
+        if told is not None and (policy.overwrite == "never" or not missing(request, folder)):
             display.note(f"{path.name} is there already; --overwrite always would measure it again")
             outcome = summarise(request, folder, [], told.get("known_only"))
             if not outcome.missing and told.get("status") != "complete":
                 folder.write(MANIFEST, {"ended": now(), **told, "status": "complete"})
             return outcome
-        request, bench, look = ready or _ready(request, display, workers)
-        known = look.known
-        _check_machine(told, look.environment, display)
-        manifest = _manifest(request, resolved, command, look, told)
+        request, bench, found = ready or _ready(request, display, workers)
+        known = found.known
+        _check_machine(told, found.environment, display)
+        manifest = _manifest(request, resolved, command, found, told)
         folder.write(MANIFEST, {**manifest, "status": "running"})
-        failed: list[dict[str, Any]] = []
+        failed: list[CellFailure] = []
         interrupted = False
         try:
-            todo = tasks(request, folder, resolved, manner.checkpoint_every)
+            todo = tasks(request, folder, resolved, policy.checkpoint_every)
             if workers is not None:
                 failed = workers.cells(todo, folder, display)
             else:
                 assert bench is not None
-                failed = in_turn(todo, folder, bench, display, manner.debug)
+                failed = in_turn(todo, folder, bench, display, policy.debug)
         except KeyboardInterrupt:
             interrupted = True
         except DiskError:
@@ -105,7 +109,7 @@ def run(
         return outcome
 
 
-_Ready = tuple[Request, Bench | None, Look]
+_Ready = tuple[Request, Bench | None, ModelInfo]
 
 
 def _ready(request: Request, display: Display, workers: Workers | None) -> _Ready:
@@ -116,11 +120,11 @@ def _ready(request: Request, display: Display, workers: Workers | None) -> _Read
     """
     bench = None
     if workers is not None:
-        found = workers.do(Task("the model", TakeALook(request), workers.needs), display)
+        found = workers.do(Task("the model", ModelInfoTask(request), workers.needs), display)
     else:
         bench = bench_of(request)
         with display.stage("known facts", None) as advance:
-            found = look(request, bench, advance)
+            found = model_info(request, bench, advance)
     if found.known is None:
         return request, bench, found
     share, data = found.known, found.data or request.data
@@ -132,11 +136,11 @@ def _manifest(
     request: Request,
     resolved: dict[str, Any],
     command: Sequence[str],
-    look: Look,
+    found: ModelInfo,
     told: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The manifest of a run that begins, or that of one that is gone on with and a line that says so."""
-    made = look.environment
+    made = found.environment
     if told is not None:
         again = {"started": now(), "command": list(command), "environment": made}
         kept = {name: value for name, value in told.items() if name not in ("ended", "status")}
@@ -147,7 +151,7 @@ def _manifest(
         "command": list(command),
         "config": resolved,
         "hparams_from": hparams_sources(request),
-        "known_only": look.known,
+        "known_only": found.known,
         "records_left_out": dict(request.data.skipped),
         "prompts_left_out": dict(request.data.skipped_prompts),
         "environment": made,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kgt_editor.evaluation.metrics import METRICS
-from kgt_editor.evaluation.summary import CellNumbers
+from kgt_editor.results.schema import METRICS
 from kgt_editor.results.statistics import CONFIDENCE
+from kgt_editor.results.summary import CellNumbers
 
 RESAMPLES = 10_000
 REFERENCE = "kgt"

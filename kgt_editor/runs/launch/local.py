@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.launch.base import THREAD_VARIABLES, TRIES, Ended, T, Task, Watch, attempt, given_up, pack
+from kgt_editor.runs.launch.base import THREAD_VARIABLES, Ended, T, Task, Watch, attempt, given_up, pack
 
 _PATIENCE = 30.0  # seconds for a worker to end by itself after its work
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class LocalLauncher:
-    """See :class:`kgt_editor.launch.base.Launcher`.
+    """See :class:`kgt_editor.runs.launch.base.Launcher`.
 
     A new process a task, by ``spawn``: nothing that one leaves behind reaches the next. A task whose worker died is
     tried again when all others are through, alone: if memory was short, it has all of it then.
@@ -63,7 +63,7 @@ class LocalLauncher:
                     try:
                         worker = _Worker.start(task, number, free[-1])
                     except KgtError as error:
-                        yield Ended(task.name, None, str(error), None, number)
+                        yield Ended(task.name, failure=error, tries=number)
                         continue
                     running[worker.pipe] = worker
                     free.pop()
@@ -85,7 +85,7 @@ class LocalLauncher:
                     worker.finish(_PATIENCE)
                     free.append(worker.gpus)
                     reason = worker.death()
-                    if kind == "died" and worker.number < TRIES:
+                    if kind == "died" and worker.number < worker.task.tries:
                         again.append((worker.task, worker.number + 1))
                         watch.died(worker.task.name, reason)
                     elif kind == "died":

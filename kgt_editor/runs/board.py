@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Board:
-    """Watches tasks, see :class:`kgt_editor.launch.base.Watch`; lines go to ``line``."""
+    """Watches tasks, see :class:`kgt_editor.runs.launch.base.Watch`; lines go to ``line``."""
 
     def __init__(self, bars: Progress, total: int, line: Callable[[str], None]) -> None:
         self._bars, self._line = bars, line

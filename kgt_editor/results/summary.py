@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from kgt_editor.evaluation.metrics import CASE_METRICS
-from kgt_editor.evaluation.results import CellResult
 from kgt_editor.results.outcomes import count, outcome_of
+from kgt_editor.results.schema import CASE_METRICS, CellResult
 from kgt_editor.results.statistics import forwards, latency, share_interval
 
 
@@ -48,12 +47,14 @@ class CellNumbers:
         numbers = cls(cell.editor, cell.seed, cell.size)
         for case in cell.cases:
             metrics = case.scores.metrics(normalise) if case.scores else None
-            silence = case.scores.untouched.silence() if case.scores else {}
-            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome_of(case.details), silence)
+            silence = case.scores.silence() if case.scores else {}
+            superseded = case.scores is not None and case.scores.superseded
+            outcome = outcome_of(case.details)
+            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome, silence, superseded)
         numbers.cell = {
             "recalled": cell.recalled,
             "peak_memory_bytes": cell.peak_memory_bytes,
-            "device_memory": cell.device_memory and asdict(cell.device_memory),
+            "device_memory": cell.device_memory,
         }
         return numbers
 
@@ -65,6 +66,7 @@ class CellNumbers:
         failure: str | None,
         outcome: str | None = None,
         silence: Mapping[str, int] | None = None,
+        superseded: bool = False,
     ) -> None:
         """Take in the next case."""
         self.case_ids.append(case_id)
@@ -75,7 +77,7 @@ class CellNumbers:
         self.silence.update(silence or {})
         if failure is not None:
             self.failures.append(failure)
-        self.superseded += metrics is not None and metrics["efficacy_score"] is None
+        self.superseded += superseded
 
 
 def read_numbers(
@@ -95,8 +97,11 @@ def read_numbers(
         numbers = found.get((line["editor"], line["seed"], line["size"]))
         if numbers is not None:
             outcome = outcome_of(line["details"])
-            silence = (line.get("raw") or {}).get("silence")
-            numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome, silence)
+            raw = line.get("raw") or {}
+            silence, superseded = raw.get("silence"), bool(raw.get("superseded"))
+            numbers.add(
+                line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome, silence, superseded
+            )
     by_row: dict[tuple[str, int], list[CellNumbers]] = {}
     for numbers in sorted(found.values(), key=lambda one: one.seed):
         by_row.setdefault((numbers.editor, numbers.size), []).append(numbers)
@@ -120,7 +125,7 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
     failures = [failure for cell in cells for failure in cell.failures]
     counted = [cell.cell["device_memory"] for cell in cells if cell.cell.get("device_memory")]
     seconds = latency([[x for x in cell.seconds if x is not None] for cell in cells])
-    costs = _costs(cells)
+    costs = costs_of([cell.cell for cell in cells])
     return {
         "editor": cells[0].editor,
         **facts,
@@ -140,12 +145,12 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
     }
 
 
-def _costs(cells: Sequence[CellNumbers]) -> dict[str, Any]:
-    """What plain inference and the preparation took, where the cells say so.
+def costs_of(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What plain inference and the preparation took, where the lines of ``cells.jsonl`` say so.
 
     A cell that found its preparation in the cache says how long reading that took: the longest is the preparation's.
     """
-    told = {name: [cell.cell[name] for cell in cells if cell.cell.get(name) is not None] for name in _TAKE}
+    told = {name: [cell[name] for cell in cells if cell.get(name) is not None] for name in _TAKE}
     return {name: _TAKE[name](values) for name, values in told.items() if values}
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.evaluation.cell_folder import CELLS, PATIENCE, head_of, quiet, records_name
-from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
-from kgt_editor.launch.base import Note
+from kgt_editor.progress import Note, quiet
 from kgt_editor.results import lines
+from kgt_editor.results.cell_folder import CELLS, PATIENCE, head_of, records_name
 from kgt_editor.results.lock import held
+from kgt_editor.results.schema import SCHEMA_VERSION
 
 MANIFEST, RECORDS, SUMMARY = "manifest.json", "records.jsonl", "summary.json"
 UNFINISHED, REPORT, BASE_ANSWERS = "cells", "report", "base_answers"
@@ -186,9 +188,30 @@ class RunFolder:
         """The lines of ``records.jsonl``."""
         return lines.rows(self.path / RECORDS)
 
-    def write(self, name: str, content: dict[str, Any]) -> None:
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
         lines.replace(self.path / name, content)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the output folder and find out whether files can be written there.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot write to the output folder {folder}: {reason}; give another with --out") from None
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Eight hexadecimal digits that change with anything in ``config``."""
+    text = json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 _REMEDY = "give another folder with --out, or --overwrite always to begin anew"

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from kgt_editor.evaluation.board import Board
 from kgt_editor.results.outcomes import OUTCOMES
+from kgt_editor.results.schema import CellFailure
+from kgt_editor.runs.board import Board
 
 PLAIN_WIDTH = 160  # of what is printed where stdout is no terminal
 
@@ -78,9 +79,9 @@ class Display:
         """Says something about the whole run."""
         self._line(text)
 
-    def failed(self, editor: str, seed: int | None, reason: str) -> None:
+    def failed(self, failure: CellFailure) -> None:
         """Says that a cell failed and why."""
-        self._line(f"{_title(editor, seed)}: failed: {reason}")
+        self._line(f"{_title(failure.editor, failure.seed)}: failed: {failure.reason}")
 
     def _line(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)

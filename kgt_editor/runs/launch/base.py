@@ -1,7 +1,7 @@
 """Tasks on many workers: what a launcher takes, what it gives back, and what it does when a worker dies.
 
-:mod:`kgt_editor.launch.local` runs each task in a process of this machine, and
-:mod:`kgt_editor.launch.ray` on the nodes of a Ray cluster.
+:mod:`kgt_editor.runs.launch.local` runs each task in a process of this machine, and
+:mod:`kgt_editor.runs.launch.ray` on the nodes of a Ray cluster.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from kgt_editor.errors import KgtError, one_line
+from kgt_editor.progress import Advance, Note
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
-TRIES = 3  # of a task whose worker dies
+TRIES = 3  # of a task whose worker dies, unless it says otherwise
 # The libraries below torch read these when they are loaded.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-Advance = Callable[[str, int, int], None]
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,14 @@ class Task(Generic[T]):
         needs: what it takes of a machine.
         log: where everything goes that is printed meanwhile, on a launcher that shares the file system; None leaves
             it where the worker's output goes.
+        tries: how many workers may die of it.
     """
 
     name: str
     work: Callable[[Advance, Note], T]
     needs: Needs = field(default_factory=Needs)
     log: Path | None = None
+    tries: int = TRIES
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class Ended(Generic[T]):
 
     Attributes:
         value: what its work returned; None where it failed.
-        failure: why it failed, in one line; None where it did not.
-        kind: the class of what it raised; None where it raised nothing.
+        failure: why it failed; None where it did not. What is not one of ours comes as a plain KgtError with its type.
+        raised: whether the work raised that; False where it was never done, or its workers died.
         tries: its workers.
     """
 
     name: str
-    value: T | None
-    failure: str | None
-    kind: str | None
-    tries: int
+    value: T | None = None
+    failure: KgtError | None = None
+    raised: bool = False
+    tries: int = 1
 
 
 class Watch(Protocol):
@@ -115,7 +115,7 @@ class Launcher(Protocol):
         """Gives each task's end as it comes, in no order.
 
         A task that raises has failed. One whose worker dies (killed for its memory, its machine lost) is tried again,
-        ``TRIES`` times in all, then has failed too. When the iterator is closed, or interrupted by Ctrl-C, every
+        ``tries`` times in all, then has failed too. When the iterator is closed, or interrupted by Ctrl-C, every
         worker is ended; what their tasks had on disk stays.
 
         Raises:
@@ -143,10 +143,16 @@ def attempt(payload: bytes, advance: Advance, note: Note) -> Ended[Any]:
         task = pickle.loads(payload)
         name = task.name
         with _threads(task.needs.threads):
-            return Ended(name, task.work(advance, note), None, None, 1)
+            return Ended(name, task.work(advance, note))
     except Exception as error:
         traceback.print_exc()
-        return Ended(name, None, one_line(error), type(error).__name__, 1)
+        return Ended(name, failure=as_failure(error), raised=True)
+
+
+def as_failure(error: BaseException) -> KgtError:
+    """What was raised, as it can be sent to another process: ours of its own class, others with their type in words."""
+    kind = type(error) if isinstance(error, KgtError) else KgtError
+    return kind(one_line(error))
 
 
 @contextmanager
@@ -166,7 +172,7 @@ def _threads(count: int) -> Iterator[None]:
 
 def given_up(name: str, reason: str, tries: int) -> Ended[Any]:
     """The end of a task whose workers died, the last one for ``reason``."""
-    return Ended(name, None, f"{reason} ({tries} tries)", None, tries)
+    return Ended(name, failure=KgtError(reason if tries == 1 else f"{reason} ({tries} tries)"), tries=tries)
 
 
 def cpus() -> int:

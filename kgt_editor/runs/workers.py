@@ -1,4 +1,4 @@
-"""The cells of a run on the workers of a launcher, and the look at the model that comes before them."""
+"""The cells of a run in processes of their own, several at a time or one after the other."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.utils.logging import disable_progress_bar
 
-from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError, one_line
-from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.run_folder import RunFolder
-from kgt_editor.evaluation.runner import gather
-from kgt_editor.evaluation.task import CellTask, PreparationError, run_task
-from kgt_editor.launch.base import Advance, Ended, Launcher, Needs, Note, T, Task
+from kgt_editor.errors import KgtError
+from kgt_editor.progress import Advance, Note, quiet
 from kgt_editor.results.lines import DiskError, writing
-
-_KINDS: tuple[type[KgtError], ...] = (UsageError, UnsupportedModelError, DiskError, KgtError)
+from kgt_editor.results.run_folder import RunFolder
+from kgt_editor.results.schema import CellFailure
+from kgt_editor.runs.console import Display
+from kgt_editor.runs.gather import gather
+from kgt_editor.runs.launch.base import Ended, Launcher, Needs, T, Task, as_failure
+from kgt_editor.runs.launch.local import LocalLauncher
+from kgt_editor.runs.task import CellTask, PreparationError, run_task
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,25 @@ class Workers:
         with display.board(1) as board:
             (ended,) = self.launcher.run([task], board)
         if ended.failure is not None:
-            raise _raised(ended)
+            raise ended.failure
         return ended.value  # type: ignore[return-value]
 
-    def cells(self, todo: Sequence[CellTask], folder: RunFolder, display: Display) -> list[dict[str, Any]]:
-        """As :func:`kgt_editor.evaluation.runner.in_turn`, several at a time.
+    def cells(self, todo: Sequence[CellTask], folder: RunFolder, display: Display) -> list[CellFailure]:
+        """As :func:`kgt_editor.runs.cells.in_turn`, several at a time.
 
         The first seed of every row goes before the second of any: what a row prepares is then ready for its others.
         """
         by_name = {f"{cell.name}, seed {cell.seed}": cell for cell in sorted(todo, key=lambda cell: cell.seed)}
         tasks: list[Task[Any]] = [
-            Task(name, Here(cell) if self.share_files else Away(cell, packed(cell.folder)), self.needs, cell.log)
+            Task(
+                name,
+                SharedDiskCell(cell) if self.share_files else OwnDiskCell(cell, packed(cell.folder)),
+                self.needs,
+                cell.log,
+            )
             for name, cell in by_name.items()
         ]
-        failed: list[dict[str, Any]] = []
+        failed: list[CellFailure] = []
         with display.board(len(tasks)) as board:
             ends = self.launcher.run(tasks, board)
             try:
@@ -69,15 +76,14 @@ class Workers:
                     cell = by_name[ended.name]
                     if isinstance(ended.value, Content):
                         unpack(ended.value.files, cell.folder)
-                        ended = replace(ended, failure=ended.value.failure, kind=ended.value.kind)
-                    if ended.kind == DiskError.__name__:
-                        raise _raised(ended)
+                        ended = replace(ended, failure=ended.value.failure, raised=True)
+                    if isinstance(ended.failure, DiskError):
+                        raise ended.failure
                     if ended.failure is not None:
-                        seed = None if ended.kind == PreparationError.__name__ else cell.seed
-                        reason = ended.failure + (f" (log: {cell.log})" if ended.kind else "")
-                        if not any((one["editor"], one["seed"]) == (cell.name, None) for one in failed):
-                            failed.append({"editor": cell.name, "seed": seed, "reason": reason})
-                            display.failed(cell.name, seed, reason)
+                        failure = failure_of(cell, ended)
+                        if not any((one.editor, one.seed) == (cell.name, None) for one in failed):
+                            failed.append(failure)
+                            display.failed(failure)
                     board.ended(ended.name)
                     if cell.log.is_file() and not cell.log.stat().st_size:
                         cell.log.unlink()
@@ -88,14 +94,52 @@ class Workers:
         return failed
 
 
-def _raised(ended: Ended[Any]) -> KgtError:
-    kind = next((kind for kind in _KINDS if kind.__name__ == ended.kind), KgtError)
-    return kind(ended.failure or "")
+def failure_of(cell: CellTask, ended: Ended[Any]) -> CellFailure:
+    """What became of a cell whose task failed, with the file to read more in."""
+    seed = None if isinstance(ended.failure, PreparationError) else cell.seed
+    return CellFailure(cell.name, seed, str(ended.failure) + (f" (log: {cell.log})" if ended.raised else ""))
 
 
 @dataclass(frozen=True)
-class Here:
-    """A cell, run into its own folder."""
+class _Follower:
+    """Watches one task for somebody who follows cells one by one."""
+
+    advance: Advance
+    note: Note
+
+    def started(self, name: str) -> None:
+        """Nothing is shown of that."""
+
+    def advanced(self, name: str, stage: str, done: int, total: int) -> None:
+        self.advance(stage, done, total)
+
+    def noted(self, name: str, text: str) -> None:
+        self.note(text)
+
+    def died(self, name: str, reason: str) -> None:
+        """It is not tried again: its editor leaves things behind in its process, and would end the next one too."""
+
+
+def run_apart(task: CellTask, advance: Advance = quiet, note: Note = quiet) -> None:
+    """As :func:`kgt_editor.runs.task.run_task`, on a model freshly loaded by a new process of this machine.
+
+    For editors whose edits leave something behind in their process. Time and memory are measured in the new one, by
+    the same code; what it prints goes to the task's log.
+
+    Raises:
+        KgtError: what went wrong there, in one line; the rest is in the log.
+    """
+    needs = Needs(torch.get_num_threads())
+    with LocalLauncher(1) as launcher:
+        work: Task[None] = Task(task.name, SharedDiskCell(task), needs, task.log, tries=1)
+        (ended,) = launcher.run([work], _Follower(advance, note))
+    if ended.failure is not None:
+        raise type(ended.failure)(failure_of(task, ended).reason)
+
+
+@dataclass(frozen=True)
+class SharedDiskCell:
+    """A cell as work for a process that sees its folder."""
 
     cell: CellTask
 
@@ -106,16 +150,15 @@ class Here:
 
 @dataclass(frozen=True)
 class Content:
-    """What an :class:`Away` leaves: the files of the cell's folder, and why it is not complete."""
+    """What an :class:`OwnDiskCell` leaves: the files of the cell's folder, and why it is not complete."""
 
     files: bytes
-    failure: str | None = None
-    kind: str | None = None
+    failure: KgtError | None = None
 
 
 @dataclass(frozen=True)
-class Away:
-    """A cell, run where its folder is not.
+class OwnDiskCell:
+    """A cell as work for a process that does not see its folder.
 
     Attributes:
         files: what is in the folder, see :func:`packed`; the cell goes on from there.
@@ -134,7 +177,7 @@ class Away:
                 run_task(cell, advance=advance, note=note)
             except Exception as error:  # what it did measure comes back all the same
                 traceback.print_exc()
-                return Content(packed(folder), one_line(error), type(error).__name__)
+                return Content(packed(folder), as_failure(error))
             return Content(packed(folder))
 
 

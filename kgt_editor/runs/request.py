@@ -13,9 +13,8 @@ from kgt_editor.data import base as data_base
 from kgt_editor.data.base import DataSet
 from kgt_editor.editors.base import Editor, create_editor, get_editor_class, names
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.results import check_writable
-from kgt_editor.evaluation.run_folder import RunFolder
 from kgt_editor.lm.loading import check_model, check_placement, model_revision, tell_slow_dtype
+from kgt_editor.results.run_folder import RunFolder, check_writable
 
 
 class RunConfig(BaseModel):

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError, one_line
-from kgt_editor.launch.base import TRIES, Ended, Needs, T, Task, Watch, attempt, given_up, pack
+from kgt_editor.runs.launch.base import Ended, Needs, T, Task, Watch, as_failure, attempt, given_up, pack
 
 _PATIENCE = 10.0  # seconds for a cluster to answer
 _LOOK_AFTER = 5.0  # seconds between looks at the nodes that are left
@@ -35,7 +35,7 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class RayLauncher:
-    """See :class:`kgt_editor.launch.base.Launcher`.
+    """See :class:`kgt_editor.runs.launch.base.Launcher`.
 
     A new process a task, on a node that has what the task needs; Ray counts it and holds each task to its GPUs.
 
@@ -89,7 +89,7 @@ class RayLauncher:
                 try:
                     submit(task, 1)
                 except KgtError as error:
-                    yield Ended(task.name, None, str(error), None, 1)
+                    yield Ended(task.name, failure=error)
                 else:
                     watch.started(task.name)
             while running:
@@ -99,7 +99,7 @@ class RayLauncher:
                     ended = self._end(reference, task)
                     if isinstance(ended, Ended):
                         yield replace(ended, name=task.name, tries=number)
-                    elif number < TRIES:
+                    elif number < task.tries:
                         watch.died(task.name, ended)
                         submit(task, number + 1)
                     else:
@@ -109,7 +109,7 @@ class RayLauncher:
                     task, number = running.pop(reference)
                     ray.cancel(reference, force=True)
                     reason = f"no node that is left has what it needs: {_in_words(task.needs)}"
-                    yield Ended(task.name, None, reason, None, number)
+                    yield Ended(task.name, failure=KgtError(reason), tries=number)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
@@ -119,7 +119,7 @@ class RayLauncher:
         try:
             ended, printed = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:  # around the attempt: its value cannot be pickled
-            return Ended(task.name, None, one_line(error.cause), type(error.cause).__name__, 1)
+            return Ended(task.name, failure=as_failure(error.cause), raised=True)
         except self._ray.exceptions.RayError as error:
             name = type(error).__name__
             return _DEATHS.get(name, f"Ray lost it ({name})")

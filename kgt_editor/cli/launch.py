@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from kgt_editor.commands import positive
 from kgt_editor.errors import UsageError
-from kgt_editor.launch.base import Needs, cpus, own_threads
+from kgt_editor.runs.launch.base import Needs, cpus, own_threads
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.workers import Workers
+    from kgt_editor.runs.workers import Workers
 
 # Beside the weights, twice (the model and what it is brought back to), Python and its libraries.
 _PROCESS_BYTES = 2 * 2**30
@@ -59,10 +59,10 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers | None]:
     if options.launcher is None:
         yield None
         return
-    from kgt_editor.evaluation.workers import Workers
+    from kgt_editor.runs.workers import Workers
 
     if options.launcher == "local":
-        from kgt_editor.launch.local import LocalLauncher, visible_gpus
+        from kgt_editor.runs.launch.local import LocalLauncher, visible_gpus
 
         gpus = [] if options.device == "cpu" else visible_gpus()
         jobs = options.jobs or max(1, 0 if options.device_map else len(gpus))
@@ -70,8 +70,8 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers | None]:
         with LocalLauncher(jobs, gpus) as local:
             yield Workers(local, Needs(threads), share_files=True)
         return
-    from kgt_editor.launch.ray import RayLauncher
     from kgt_editor.lm.loading import weights_bytes
+    from kgt_editor.runs.launch.ray import RayLauncher
 
     memory = options.cell_memory * 2**30 if options.cell_memory else _PROCESS_BYTES
     if not options.cell_memory:

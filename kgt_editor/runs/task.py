@@ -13,7 +13,6 @@ from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.base_weights import BaseWeights
-from kgt_editor.evaluation.cell_folder import CellFolder, quiet
 from kgt_editor.evaluation.kept import BaseAnswers
 from kgt_editor.evaluation.protocol import (
     CASES_A_BATCH,
@@ -22,9 +21,10 @@ from kgt_editor.evaluation.protocol import (
     plain_inference,
     run_cell,
 )
-from kgt_editor.evaluation.results import SCHEMA_VERSION
-from kgt_editor.launch.base import Advance, Note
 from kgt_editor.lm.loading import load_model
+from kgt_editor.progress import Advance, Note, quiet
+from kgt_editor.results.cell_folder import CellFolder
+from kgt_editor.results.schema import SCHEMA_VERSION
 
 
 class PreparationError(KgtError):
@@ -43,7 +43,7 @@ class CellTask:
         training: records for the editor's preparation.
         normalise: see :meth:`kgt_editor.evaluation.metrics.CaseScores.metrics`.
         digest: the hash of the run's configuration; a folder with another one is begun anew.
-        folder: the cell's own, see :mod:`kgt_editor.evaluation.cell_folder`.
+        folder: the cell's own, see :mod:`kgt_editor.results.cell_folder`.
         log: where everything goes that a process of its own prints.
         checkpoint_every: edits between two checkpoints.
         answers: the folder for what the model says without any edit, which other cells of the run share.

@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgt_editor.data.base import KnownFact, seeded_key
-from kgt_editor.errors import KgtError, one_line
-from kgt_editor.evaluation.console import Display
-from kgt_editor.evaluation.isolated import run_task_apart
-from kgt_editor.evaluation.paired import comparisons
+from kgt_editor.errors import one_line
 from kgt_editor.evaluation.protocol import CellPlan
-from kgt_editor.evaluation.results import SCHEMA_VERSION, config_hash
-from kgt_editor.evaluation.run_folder import BASE_ANSWERS, SUMMARY, RunFolder
-from kgt_editor.evaluation.summary import read_numbers, summary_row
-from kgt_editor.evaluation.task import Bench, CellTask, PreparationError, run_task
 from kgt_editor.results.lines import DiskError
+from kgt_editor.results.paired import comparisons
+from kgt_editor.results.run_folder import BASE_ANSWERS, SUMMARY, RunFolder, config_hash
+from kgt_editor.results.schema import SCHEMA_VERSION, CellFailure, MissingCell, Summary
+from kgt_editor.results.summary import read_numbers, summary_row
+from kgt_editor.runs.console import Display
+from kgt_editor.runs.gather import gather
+from kgt_editor.runs.task import Bench, CellTask, PreparationError, run_task
+from kgt_editor.runs.workers import run_apart
 
 if TYPE_CHECKING:
-    from kgt_editor.evaluation.request import Request
+    from kgt_editor.runs.request import Request
 
 MAX_KNOWN_FACTS = 300
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """How a run ended.
 
     Attributes:
         rows: of the summary, a line an editor and number of edits.
-        failed: the cells that failed in this process: editor, seed (none: the preparation) and the reason.
-        missing: the other cells that are not complete: editor, seed and the numbers of edits that are missing.
+        failed: the cells that failed in this process.
+        missing: the other cells that are not complete.
     """
 
     folder: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
-    missing: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[CellFailure] = field(default_factory=list)
+    missing: list[MissingCell] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -96,23 +97,23 @@ def _known_facts(request: Request, seed: int) -> list[KnownFact]:
 
 def in_turn(
     todo: Sequence[CellTask], folder: RunFolder, bench: Bench, display: Display, debug: bool = False
-) -> list[dict[str, Any]]:
+) -> list[CellFailure]:
     """Run cells one after the other in this process; whatever goes wrong in one of them costs no other.
 
     Returns:
-        the cells that failed: editor, seed (None: the row's preparation) and the reason.
+        the cells that failed.
 
     Raises:
         DiskError: nothing can be written any more.
     """
-    failed: list[dict[str, Any]] = []
+    failed: list[CellFailure] = []
     for task in todo:
-        if any(one["editor"] == task.name and one["seed"] is None for one in failed):
+        if any(one.editor == task.name and one.seed is None for one in failed):
             continue
         try:
             with display.stage(task.name, task.seed) as advance:
                 if task.editor_class.own_process:
-                    run_task_apart(task, advance, display.note)
+                    run_apart(task, advance, display.note)
                 else:
                     run_task(task, bench, advance, display.note)
         except DiskError:
@@ -121,49 +122,35 @@ def in_turn(
             if debug:
                 display.console.print_exception()
             seed = None if isinstance(error, PreparationError) else task.seed
-            failed.append({"editor": task.name, "seed": seed, "reason": one_line(error)})
-            display.failed(task.name, seed, failed[-1]["reason"])
+            failed.append(CellFailure(task.name, seed, one_line(error)))
+            display.failed(failed[-1])
         gather(task.folder, folder, display)
     return failed
 
 
-def gather(cell: Path, folder: RunFolder, display: Display) -> None:
-    """Take a cell's folder into the run's, and say so where that makes the cell complete.
-
-    Raises:
-        DiskError: there is no room.
-    """
-    try:
-        taken = folder.gather(cell)
-    except DiskError:
-        raise
-    except KgtError as error:  # its files are broken: what runs the cell says so, and what to do
-        display.note(one_line(error))
-        return
-    if taken and not cell.is_dir():
-        display.finished(taken[-1])
-
-
 def summarise(
-    request: Request, folder: RunFolder, failed: list[dict[str, Any]], known: dict[str, Any] | None
-) -> Outcome:
+    request: Request, folder: RunFolder, failed: list[CellFailure], known: dict[str, Any] | None
+) -> RunOutcome:
     """Write the summary of what is complete, which names what is not; ``known`` is the share of known records."""
     config = request.config
     numbers = read_numbers(folder.cells(), folder.records())
-    outcome = Outcome(folder.path, failed=failed)
+    outcome = RunOutcome(folder.path, failed=failed)
     facts = {"model": config.model, "dataset": config.dataset, "mode": config.mode}
     for name in request.editors:
         for size in config.stops:
             if (name, size) in numbers:
                 outcome.rows.append(summary_row(numbers[name, size], **facts))
-    told = {(one["editor"], one["seed"]) for one in failed}
+    told = {(one.editor, one.seed) for one in failed}
     for (name, seed), left in missing(request, folder).items():
         if not {(name, seed), (name, None)} & told:
-            outcome.missing.append({"editor": name, "seed": seed, "sizes": left})
-    summary: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "rows": outcome.rows}
+            outcome.missing.append(MissingCell(name, seed, left))
     ordered = {(name, size): numbers.get((name, size), []) for name in request.editors for size in config.stops}
-    summary["comparisons"] = comparisons(ordered)
-    summary |= {"known_only": known} if known else {}
-    summary |= {"complete": not (failed or outcome.missing), "normalise": config.normalise}
-    folder.write(SUMMARY, summary | {"failed": failed, "missing": outcome.missing})
+    summary: Summary = {"schema_version": SCHEMA_VERSION, "rows": outcome.rows, "comparisons": comparisons(ordered)}
+    if known:
+        summary["known_only"] = known
+    summary["complete"] = not (failed or outcome.missing)
+    summary["normalise"] = config.normalise
+    summary["failed"] = [asdict(one) for one in failed]
+    summary["missing"] = [asdict(one) for one in outcome.missing]
+    folder.write(SUMMARY, summary)
     return outcome

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from kgt_editor.editors.base import Editor
-from kgt_editor.evaluation.results import CaseResult, CellResult, EditResult
-from kgt_editor.lm.device_memory import DeviceMemory
+from kgt_editor.results.schema import CaseResult, CellResult, EditResult
+
+
+class Stateful(Protocol):
+    """An editor whose edits can be kept; see :class:`kgt_editor.editors.base.Editor`."""
+
+    def save_state(self, model: Any, folder: Path) -> bool:
+        """Write all that the edits have changed; False where it cannot be."""
+
+    def load_state(self, model: Any, tok: Any, folder: Path) -> Any:
+        """The model with the edits in force."""
 
 
 class CellLog:
-    """A cell's log in memory; :class:`kgt_editor.evaluation.cell_folder.CellFolder` keeps one on disk.
+    """A cell's log in memory; :class:`kgt_editor.results.cell_folder.CellFolder` keeps one on disk.
 
     Args:
         editor: the row's name, which may carry a preset.
@@ -38,7 +47,7 @@ class CellLog:
         """What was measured at each number of edits, the smallest first."""
         return [self._cells[size] for size in sorted(self.finished)]
 
-    def resume(self, editor: Editor, model: Any, tok: Any) -> Any:
+    def resume(self, editor: Stateful, model: Any, tok: Any) -> Any:
         """The model after :attr:`edits`, made in an earlier process; ``model`` itself where there are none."""
         return model
 
@@ -54,7 +63,7 @@ class CellLog:
         """Forget the edits behind the first ``count``: they are made again."""
         del self.edits[count:]
 
-    def checkpoint(self, editor: Editor, model: Any, now: bool = False) -> None:
+    def checkpoint(self, editor: Stateful, model: Any, now: bool = False) -> None:
         """Keep the model as it is after :attr:`edits`, where it is time to; ``now``: in any case."""
 
     def evaluated(self, size: int) -> int:
@@ -69,7 +78,7 @@ class CellLog:
         """Take in cases evaluated after ``size`` edits, in order."""
         self._cell(size).cases += cases
 
-    def finish(self, size: int, recalled: Sequence[bool], memory: DeviceMemory | None = None) -> None:
+    def finish(self, size: int, recalled: Sequence[bool], memory: dict[str, Any] | None = None) -> None:
         """All cases of ``size`` edits are evaluated.
 
         Args:
