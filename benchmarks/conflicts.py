@@ -74,18 +74,18 @@ def right(model: KGEnhancedLM, asked: Sequence[KnownFact]) -> list[bool]:
     return [score.greedy for score in model.score_targets([q.prompt for q in asked], [q.answer for q in asked])]
 
 
-def play(users: Sequence[dict[str, KGEnhancedLM]], told: Sequence[Conflict]) -> list[dict[str, Any]]:
+def play(users: Sequence[dict[str, KGEnhancedLM]], listed: Sequence[Conflict]) -> list[dict[str, Any]]:
     """All steps of some conflicts, each with users of its own, and what holds after each step and after the last."""
-    counts = [{"edits": 0, "added": 0, "removed": 0, "last_changed": 0} for _ in told]
-    held: list[list[list[bool]]] = [[] for _ in told]
-    for number in range(max(len(conflict.steps) for conflict in told)):
-        due = [i for i, conflict in enumerate(told) if number < len(conflict.steps)]
-        steps = {i: told[i].steps[number] for i in due}
+    counts = [{"edits": 0, "added": 0, "removed": 0, "last_changed": 0} for _ in listed]
+    held: list[list[list[bool]]] = [[] for _ in listed]
+    for number in range(max(len(conflict.steps) for conflict in listed)):
+        due = [i for i, conflict in enumerate(listed) if number < len(conflict.steps)]
+        steps = {i: listed[i].steps[number] for i in due}
         answered = [i for i in due if steps[i].answer is not None]
         for i in set(due) - set(answered):
             users[i][steps[i].user].graph.undo()
         requests = [
-            {"prompt": steps[i].query, "subject": told[i].subject, "target_new": steps[i].answer} for i in answered
+            {"prompt": steps[i].query, "subject": listed[i].subject, "target_new": steps[i].answer} for i in answered
         ]
         speaking = [users[i][steps[i].user] for i in answered]
         for i, outcome in zip(answered, edit_batch(speaking, requests), strict=True):
@@ -96,7 +96,7 @@ def play(users: Sequence[dict[str, KGEnhancedLM]], told: Sequence[Conflict]) -> 
         for i in due:
             held[i].append(holding(users[i], steps[i].holds))
     found = []
-    for mine, conflict, count, steps_held in zip(users, told, counts, held, strict=True):
+    for mine, conflict, count, steps_held in zip(users, listed, counts, held, strict=True):
         model = mine[USER]
         kept = [z for z in model.graph.base.triples_from(conflict.subject) if z.relation not in conflict.contradicted]
         found.append(
@@ -190,13 +190,13 @@ def run(name: str, args: argparse.Namespace) -> None:
     with Progress(console=Console(stderr=True)) as bar:
         for variant, hparams in settings.items():
             rows = report["rows"].setdefault(variant, {"hparams": hparams.model_dump(mode="json"), "kinds": {}})
-            for kind, told in kinds.items():
+            for kind, listed in kinds.items():
                 if kind in rows["kinds"]:
                     continue
-                task = bar.add_task(f"{name} {variant}: {kind}", total=len(told))
+                task = bar.add_task(f"{name} {variant}: {kind}", total=len(listed))
                 start, found = time.perf_counter(), []
-                for first in range(0, len(told), USERS_AT_ONCE):
-                    part = told[first : first + USERS_AT_ONCE]
+                for first in range(0, len(listed), USERS_AT_ONCE):
+                    part = listed[first : first + USERS_AT_ONCE]
                     base = base_graph(hparams.graph) if args.conceptnet is None else triples
                     users = [
                         {user: KGEnhancedLM(lm, tok, PersonalGraph(base), hparams) for user in (USER, OTHER_USER)}

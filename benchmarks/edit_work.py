@@ -39,29 +39,31 @@ WIDE = 256  # tokens of a pass in which a further token costs arithmetic alone
 
 def plain_edit(model: KGEnhancedLM, request: dict[str, Any], source: str) -> None:
     """The method without any engineering: one prompt and one continuation a forward pass; the graph is left alone."""
-    lm, tok, hparams, told = model.lm, model.tok, model.hparams, EditRequest.parse(request)
+    lm, tok, hparams, request = model.lm, model.tok, model.hparams, EditRequest.parse(request)
 
     def log_prob(prompt: str, target: str) -> Any:
         return score_targets(lm, tok, [prompt], [target], batch_size=1)[0]
 
     prompt = model.templates.extract.format(
-        K=hparams.K, e_q=told.subject, e_a=told.target_new, q=told.prompt, a=told.target_new
+        K=hparams.K, e_q=request.subject, e_a=request.target_new, q=request.prompt, a=request.target_new
     )
     names = (
-        relations.generate(lm, tok, prompt, told.subject, told.target_new, hparams.K) if source == "generate" else []
+        relations.generate(lm, tok, prompt, request.subject, request.target_new, hparams.K)
+        if source == "generate"
+        else []
     )
     if not names:
         scored = {name: log_prob(prompt, f"{name} {SEPARATOR}").log_prob for name in model.retrieval.vocabulary()}
         names = sorted(scored, key=lambda name: -scored[name])[: hparams.K]
-    proposals = [Triple(told.subject, name, told.target_new) for name in names]
-    present = model.candidates(told.subject, told.prompt)
+    proposals = [Triple(request.subject, name, request.target_new) for name in names]
+    present = model.candidates(request.subject, request.prompt)
     known = {}
     for triple in dict.fromkeys([*proposals, *present]):
-        retrieval = log_prob(model.templates.retrieve.format(q=told.prompt, e_q=told.subject), triple.relation)
-        reasoning = log_prob(model.reasoning_prompt(told.prompt, triple), told.target_new)
+        retrieval = log_prob(model.templates.retrieve.format(q=request.prompt, e_q=request.subject), triple.relation)
+        reasoning = log_prob(model.reasoning_prompt(request.prompt, triple), request.target_new)
         known[triple] = objective.ScoredTriple(triple, retrieval.log_prob, reasoning.log_prob, reasoning.greedy)
-    plain = log_prob(told.prompt, told.target_new)
-    problem = objective.Problem(tuple(known[z] for z in proposals), tuple(known[z] for z in present), plain)
+    plain = log_prob(request.prompt, request.target_new)
+    problem = objective.ScoredEdit(tuple(known[z] for z in proposals), tuple(known[z] for z in present), plain)
     OPTIMIZERS[hparams.optimizer](problem, hparams)
 
 
@@ -94,11 +96,11 @@ class Bench:
         settings = {**AS_PRINTED, "graph": "world"}
         kgt = find_hparams(KGTHyperParams, "kgt", name, ROOT / "hparams")[0].override(settings)
         # A user who has told everything, one of whose facts every query is answered with, and one who told nothing.
-        told = PersonalGraph(base_graph("none"))
+        everything = PersonalGraph(base_graph("none"))
         for record in world.records:
-            told.add(Triple(record.subject, verbalise(record.relation_id), record.target_new))
+            everything.add(Triple(record.subject, verbalise(record.relation_id), record.target_new))
         always = kgt.override({"retrieval_min": 0.0})
-        self.known = KGEnhancedLM(self.lm, self.tok, told, always)
+        self.known = KGEnhancedLM(self.lm, self.tok, everything, always)
         self.empty = KGEnhancedLM(self.lm, self.tok, PersonalGraph(base_graph("none")), always)
         self.models = {
             source: KGEnhancedLM(

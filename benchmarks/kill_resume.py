@@ -67,9 +67,9 @@ def kill_when(command: Sequence[str], out: Path, lines: int, delay: float) -> bo
         alive = process.poll() is None
     finally:
         process.kill()
-    _, told = process.communicate()
+    _, output = process.communicate()
     if not alive and process.returncode:
-        raise KgtError(f"the run failed by itself: {told.strip().splitlines()[-1:]}")
+        raise KgtError(f"the run failed by itself: {output.strip().splitlines()[-1:]}")
     return alive
 
 

@@ -128,9 +128,9 @@ def own(records: list[dict[str, Any]], base: MemoryGraph | StoredGraph) -> dict[
     graph.commit("", "", [Triple(subject, "is", "known") for subject in subjects])
     found: dict[str, Any] = {}
     for kind in ("query", "paraphrase"):
-        told = [(text, record["requested_rewrite"]["subject"]) for record in records for text in texts(record)[kind]]
-        right = sum(graph.link(text) == subject for text, subject in told)
-        found[kind] = {"texts": len(told), "linked_to_the_subject": right / len(told)}
+        pairs = [(text, record["requested_rewrite"]["subject"]) for record in records for text in texts(record)[kind]]
+        right = sum(graph.link(text) == subject for text, subject in pairs)
+        found[kind] = {"texts": len(pairs), "linked_to_the_subject": right / len(pairs)}
     return found
 
 
@@ -138,24 +138,24 @@ def first_person(records: list[dict[str, Any]]) -> dict[str, Any]:
     """How many texts about others are linked to the user themself."""
     graph = PersonalGraph(MemoryGraph())
     graph.commit("My native language is", "French", [Triple("I", "speak", "French")])
-    told = [text for record in records for listed in texts(record).values() for text in listed]
-    told += [text for record in records for text in record["neighborhood_prompts"]]
-    found = [text for text in told if graph.link(text) is not None]
-    return {"texts": len(told), "linked": len(found), "examples": found[:5]}
+    listed = [text for record in records for listed in texts(record).values() for text in listed]
+    listed += [text for record in records for text in record["neighborhood_prompts"]]
+    found = [text for text in listed if graph.link(text) is not None]
+    return {"texts": len(listed), "linked": len(found), "examples": found[:5]}
 
 
 def world() -> dict[str, Any]:
     """Links of the world's queries and paraphrases into its base graph, where that has the subject."""
     base = base_graph("world")
     graph, heads = PersonalGraph(base), set(base.heads())
-    told = [
+    pairs = [
         (text, record.subject)
         for record in load_world().records
         for text in (record.prompt.format(record.subject), *record.paraphrase_prompts)
         if record.subject in heads
     ]
-    right = sum(graph.link(text) == subject for text, subject in told)
-    return {"texts": len(told), "linked_to_the_subject": right / len(told)}
+    right = sum(graph.link(text) == subject for text, subject in pairs)
+    return {"texts": len(pairs), "linked_to_the_subject": right / len(pairs)}
 
 
 def conceptnet(base: StoredGraph, count: int, seed: int = 0) -> dict[str, Any]:

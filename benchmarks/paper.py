@@ -5,7 +5,7 @@ python benchmarks/paper.py --profile testbed    # the shipped models; an hour on
 python benchmarks/paper.py --profile gpu --counterfact counterfact.json   # the paper's models
 
 One run of compare.py for each model and data set, at all numbers of edits, under ``--out``. A run that is there already
-and complete, with the same settings, is not made again, and one that was interrupted is gone on with: call the script
+and complete, with the same settings, is not made again, and one that was interrupted is resumed: call the script
 again.
 """
 

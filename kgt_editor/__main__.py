@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-#: Word -> module with ``main(arguments)``, and what it does. A module is imported when its word is given: some of them
-#: need seconds for torch.
+#: Word -> module with ``main(arguments, program)``, and what it does. A module is imported when its word is given: some
+#: of them need seconds for torch.
 COMMANDS = {
     "compare": ("kgt_editor.cli.compare", "compare model editors on one model and data set"),
     "report": ("kgt_editor.cli.report", "tables, figures and a page from runs"),
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         meant = f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(COMMANDS)}"
         print(f"kgt: no command '{words[0]}'{meant}", file=sys.stderr)
         return 2
-    code: int = import_module(COMMANDS[words[0]][0]).main(words[1:])
+    code: int = import_module(COMMANDS[words[0]][0]).main(words[1:], program=f"kgt {words[0]}")
     return code
 
 

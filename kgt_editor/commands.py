@@ -26,10 +26,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def run(program: str, arguments: Sequence[str], work: Callable[[list[str]], int]) -> int:
+def run(
+    program: str, arguments: Sequence[str], work: Callable[[list[str]], int], interrupted: str = "interrupted"
+) -> int:
     """Do ``work`` and return its exit code, or 1 (failure), 2 (usage) or 130 (interrupted) with a line on stderr.
 
     ``--debug`` may stand anywhere among the arguments; it lets the traceback through and is not handed on.
+
+    Args:
+        program: what the lines on stderr begin with.
+        arguments: without the program's name.
+        work: is given the arguments.
+        interrupted: what is said after Ctrl-C.
     """
     debug = "--debug" in arguments
     try:
@@ -42,5 +50,5 @@ def run(program: str, arguments: Sequence[str], work: Callable[[list[str]], int]
     except KeyboardInterrupt:
         if debug:
             raise
-        print(f"{program}: interrupted", file=sys.stderr)
+        print(f"{program}: {interrupted}", file=sys.stderr)
         return INTERRUPTED

@@ -127,7 +127,7 @@ def apply_kgt_to_model(
     """What EasyEdit calls, with its plain model every time; the weights are never touched.
 
     Args:
-        model: the plain model; edits that the same editor made on it before are gone on with. A model that was
+        model: the plain model; edits that the same editor made on it before are resumed. A model that was
             returned from here goes on with its own.
         tok: its tokenizer.
         requests: EasyEdit's dictionaries.

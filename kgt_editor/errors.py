@@ -30,5 +30,5 @@ class NumericalError(KgtError):
 
 def one_line(error: BaseException) -> str:
     """An error where there is room for a line: ours by its message, others with their type."""
-    told = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
-    return " ".join(told.split())
+    text = str(error) if isinstance(error, KgtError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())

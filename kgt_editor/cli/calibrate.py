@@ -1,4 +1,4 @@
-"""Choose KGT's settings for a model: ``python -m kgt_editor.cli.calibrate --model NAME --records counterfact=FILE``.
+"""Choose KGT's settings for a model: ``kgt calibrate --model NAME --records counterfact=FILE``.
 
 What is chosen and how: :mod:`kgt_editor.kgt.calibration`. The YAML that is written says with what figures, and
 ``compare.py`` finds it by the model's name. Only validation records are looked at. Every figure is kept beside the YAML
@@ -22,14 +22,14 @@ from kgt_editor import commands
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.folders import shipped_hparams
 
-_PROGRAM = "calibrate"
+PROGRAM = "kgt calibrate"
 _CHOSEN = ("reading", "contrast", "guard", "guard_midpoint", "guard_slope", "retrieval_min", "relation_source")
 _NAMED = 200  # records a data set whose relations are named
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """All options with their defaults."""
-    parser = commands.Parser(prog=f"python -m kgt_editor.{_PROGRAM}", description=(__doc__ or "").splitlines()[0])
+    parser = commands.Parser(prog=program, description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--model", required=True, help="as for compare.py: a name, a folder, a GGUF file")
     add(
@@ -48,9 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
     """Run the command and return its exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted)."""
-    return commands.run(_PROGRAM, arguments, lambda rest: _calibrate(build_parser().parse_args(rest)))
+    return commands.run(program, arguments, lambda rest: _calibrate(build_parser(program).parse_args(rest)))
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -62,9 +62,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     overrides = dict(_setting(text) for text in options.set)
     values: dict[str, Any] = {"alg_name": "KGT", "model_name": options.model}
-    hparams = KGTHyperParams.build(values, _PROGRAM).override(overrides)
+    hparams = KGTHyperParams.build(values, PROGRAM).override(overrides)
     pools = [_records(text) for text in options.records or ["world"]]
-    told = {
+    asked = {
         "model": options.model,
         "dtype": options.dtype,
         "records": {name: revision for name, revision, _ in pools},
@@ -74,7 +74,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     }
     out: Path = options.out or shipped_hparams() / "KGT" / f"{file_stems(options.model)[0]}.yaml"
     figures = out.with_name(f"{out.stem}.calibration.json")
-    measured = _earlier(figures, told, stderr)
+    measured = _earlier(figures, asked, stderr)
     chosen_from, named = (
         [one for _, _, records in pools for one in examples(records, size, options.seed)]
         for size in (options.size, _NAMED)
@@ -83,7 +83,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     def keep() -> None:
         try:
             figures.parent.mkdir(parents=True, exist_ok=True)
-            figures.write_text(json.dumps({"asked": told, "measured": measured}, indent=1) + "\n", encoding="utf-8")
+            figures.write_text(json.dumps({"asked": asked, "measured": measured}, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise KgtError(f"{figures} cannot be written: {error.strerror}") from None
 
@@ -97,7 +97,7 @@ def _calibrate(options: argparse.Namespace) -> int:
             bars.update(task, description=what, completed=done, total=total)
 
         chosen = Calibration(model, tok, chosen_from, hparams, named, measured, keep, advance).choose()
-    out.write_text(_yaml(chosen, told, measured), encoding="utf-8")
+    out.write_text(_yaml(chosen, asked, measured), encoding="utf-8")
     stderr.print(Text(f"Written: {out}"))
     return 0
 
@@ -119,11 +119,11 @@ def _records(text: str) -> tuple[str, str, Sequence[Any]]:
     return name, data.revision, data.validation
 
 
-def _earlier(figures: Path, told: dict[str, Any], stderr: Console) -> dict[str, Any]:
+def _earlier(figures: Path, asked: dict[str, Any], stderr: Console) -> dict[str, Any]:
     """What an earlier call with the same request has measured."""
     try:
         found = json.loads(figures.read_text(encoding="utf-8"))
-        same = found["asked"] == told
+        same = found["asked"] == asked
         measured: dict[str, Any] = dict(found["measured"]) if same else {}
     except FileNotFoundError:
         return {}
@@ -137,7 +137,7 @@ def _earlier(figures: Path, told: dict[str, Any], stderr: Console) -> dict[str, 
     return measured
 
 
-def _yaml(chosen: Any, told: dict[str, Any], measured: dict[str, Any]) -> str:
+def _yaml(chosen: Any, asked: dict[str, Any], measured: dict[str, Any]) -> str:
     """The settings that differ from the defaults or were chosen, and how."""
     import yaml
 
@@ -146,9 +146,9 @@ def _yaml(chosen: Any, told: dict[str, Any], measured: dict[str, Any]) -> str:
     best = max(readings, key=lambda row: row["value"])
     fact = [f"{name} {best[f'{name} score']}/{best[f'{name} accuracy']}" for name in ("efficacy", "paraphrase")]
     lines = [
-        f"KGT for {told['model']}, chosen by `python -m kgt_editor.cli.calibrate` on validation records only:",
-        f"{told['size']} of each of {', '.join(f'{name} ({rev})' for name, rev in told['records'].items())}, "
-        f"seed {told['seed']}, {told['dtype']}.",
+        f"KGT for {asked['model']}, chosen by `kgt calibrate` on validation records only:",
+        f"{asked['size']} of each of {', '.join(f'{name} ({rev})' for name, rev in asked['records'].items())}, "
+        f"seed {asked['seed']}, {asked['dtype']}.",
         f"With the fact in front, score/accuracy: {', '.join(fact)}",
         f"({len(readings)} combinations of reading and contrast were tried). With the guard: in-scope questions "
         f"{guard['in-scope score']}/{guard['in-scope accuracy']},",

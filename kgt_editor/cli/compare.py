@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from kgt_editor.cli.launch import add_options, check_options, workers_of
-from kgt_editor.commands import INTERRUPTED, Parser, positive
-from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.commands import INTERRUPTED, Parser, positive, run
+from kgt_editor.data.base import check_name
+from kgt_editor.editors.names import registry_of
+from kgt_editor.errors import UsageError
 from kgt_editor.folders import shipped_hparams
 from kgt_editor.lm.loading import model_source
 
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
     from kgt_editor.runs.cells import RunOutcome
     from kgt_editor.runs.request import RunConfig
 
+PROGRAM = "compare.py"
 DEFAULT_SIZE = 200
 _PATIENCE = 2.0  # seconds after a signal in which another one is taken for the same wish
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """All options with their defaults."""
-    parser = Parser(prog="compare.py", description="Compare model editors on one model and data set.")
+    parser = Parser(prog=program, description="Compare model editors on one model and data set.")
     add = parser.add_argument
     add(
         "--editors",
@@ -75,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--overwrite",
         choices=("never", "only-missing", "always"),
         default="only-missing",
-        help="what becomes of a run that is there: shown, gone on with, or deleted (default: %(default)s)",
+        help="what becomes of a run that is there: shown, resumed, or deleted (default: %(default)s)",
     )
     add(
         "--checkpoint-every",
@@ -152,42 +155,50 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
     )
 
 
-def main(arguments: Sequence[str], hparams_dir: Path | None = None) -> int:
+def main(arguments: Sequence[str], hparams_dir: Path | None = None, program: str = PROGRAM) -> int:
     """Run the command and return its exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted).
 
     Args:
         arguments: without the program's name.
         hparams_dir: where the YAMLs lie unless ``--hparams`` says otherwise; without it, those of the package.
+        program: what the lines on stderr begin with.
     """
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-    debug = "--debug" in arguments
     _on_signals()
-    try:
-        options = build_parser().parse_args(list(arguments))
+
+    def work(words: list[str]) -> int:
+        options = build_parser(program).parse_args(words)
+        options.debug = "--debug" in arguments
         if options.list:
             _list()
             return 0
-        return _compare(options, arguments, hparams_dir or shipped_hparams(), stderr)
-    except KgtError as error:
-        if debug:
-            raise
-        stderr.print(Text(f"compare.py: {error}"))
-        return error.exit_code
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        stderr.print("compare.py: interrupted before anything was measured")
-        return INTERRUPTED
+        return _compare(options, words, hparams_dir or shipped_hparams(), program)
+
+    return run(program, arguments, work, "interrupted before anything was measured")
 
 
-def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir: Path, stderr: Console) -> int:
+def _check_names(options: argparse.Namespace) -> None:
+    """Tell a wrong name at once: what comes after this imports torch and transformers, which takes seconds.
+
+    Raises:
+        UsageError: an unknown editor or data set.
+    """
+    for name in options.editors.split(","):
+        if name.strip() not in ("", "all"):
+            registry_of(name.strip())
+    check_name(options.dataset)
+
+
+def _compare(options: argparse.Namespace, words: Sequence[str], hparams_dir: Path, program: str) -> int:
+    _check_names(options)
     from transformers.utils import logging
 
     from kgt_editor.data.bar import download_bar
     from kgt_editor.runs.console import Display
     from kgt_editor.runs.request import check_request, hparams_notes
-    from kgt_editor.runs.run import ResumePolicy, run
+    from kgt_editor.runs.run import ResumePolicy
+    from kgt_editor.runs.run import run as run_request
 
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     config = build_config(options, hparams_dir)
     check_options(options)
     with download_bar(stderr) as progress:
@@ -200,14 +211,14 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str], hparams_dir:
         logging.disable_progress_bar()  # only a download is worth a bar of its own
     policy = ResumePolicy(options.overwrite, options.checkpoint_every, options.debug)
     with workers_of(options) as workers:
-        outcome = run(request, ["compare.py", *arguments], Display(stderr), policy, workers)
-    code = _show(outcome, stderr)
+        outcome = run_request(request, [PROGRAM, *words], Display(stderr), policy, workers)
+    code = _show(outcome, stderr, program)
     if outcome.rows and not (options.no_report or outcome.interrupted):
-        _report(outcome, stderr, options.debug)
+        _report(outcome, stderr, program, options.debug)
     return code
 
 
-def _report(outcome: RunOutcome, stderr: Console, debug: bool) -> None:
+def _report(outcome: RunOutcome, stderr: Console, program: str, debug: bool) -> None:
     """Tables, figures and a page in the run's folder; whatever goes wrong there, the run stands."""
     try:
         from kgt_editor.reporting.report import write_report
@@ -220,10 +231,10 @@ def _report(outcome: RunOutcome, stderr: Console, debug: bool) -> None:
         if debug:
             stderr.print_exception()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        stderr.print(Text(f"compare.py: no report was written ({reason}); try again: report.py {outcome.folder}"))
+        stderr.print(Text(f"{program}: no report was written ({reason}); try again: report.py {outcome.folder}"))
 
 
-def _show(outcome: RunOutcome, stderr: Console) -> int:
+def _show(outcome: RunOutcome, stderr: Console, program: str) -> int:
     from kgt_editor.runs.console import FOOTNOTES, results_console, results_table
 
     if outcome.rows:
@@ -233,31 +244,32 @@ def _show(outcome: RunOutcome, stderr: Console) -> int:
             stdout.print(Text(note))
         stdout.print(Text(f"Results: {outcome.folder}"), soft_wrap=True)
     for failure in outcome.failed:
-        stderr.print(Text(f"compare.py: editor '{failure.editor}', {failure.where} failed: {failure.reason}"))
+        stderr.print(Text(f"{program}: editor '{failure.editor}', {failure.where} failed: {failure.reason}"))
     if outcome.interrupted:
         left = len(outcome.missing)
         stderr.print(
             Text(
-                f"compare.py: interrupted, {left} cells not complete; the same command goes on with them: "
+                f"{program}: interrupted, {left} cells not complete; the same command goes on with them: "
                 f"{outcome.folder}"
             )
         )
         return INTERRUPTED
     if outcome.missing:
-        stderr.print(Text(f"compare.py: {len(outcome.missing)} cells not complete, left so: {outcome.folder}"))
+        stderr.print(Text(f"{program}: {len(outcome.missing)} cells not complete, left so: {outcome.folder}"))
     return 1 if outcome.failed or outcome.missing else 0
 
 
 def _list() -> None:
     from kgt_editor.data import base as data
     from kgt_editor.editors import base as editors
+    from kgt_editor.editors.names import BY_COLON_LISTED
     from kgt_editor.lm.loading import known_models
     from kgt_editor.lm.shapes import PREFIX, SHAPES
     from kgt_editor.runs.console import listing
 
     stdout = Console(highlight=False)
     described = {
-        "Editors": {name: cls.description for name, cls in editors.available().items()} | editors.BY_COLON_LISTED,
+        "Editors": {name: cls.description for name, cls in editors.available().items()} | BY_COLON_LISTED,
         "Models": {
             **known_models(),
             **{PREFIX + name: "that size with random weights, for time and memory only" for name in SHAPES},

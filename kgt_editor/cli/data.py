@@ -1,4 +1,4 @@
-"""The command line of ``python -m kgt_editor.data``."""
+"""The command line of ``kgt data``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rich.progress import Progress
 from kgt_editor.commands import Parser, positive, run
 from kgt_editor.data.bar import download_bar
 from kgt_editor.data.base import seeded_key
-from kgt_editor.data.check import KINDS, SHOWN, Report, check_file
+from kgt_editor.data.check import KINDS, SHOWN, FileReport, check_file
 from kgt_editor.data.download import COUNTERFACT, fetch
 from kgt_editor.data.extension import build_records, distinct, grammar_faults, read_facts, write_records
 from kgt_editor.errors import KgtError, UsageError
 
-PROGRAM = "python -m kgt_editor.data"
+PROGRAM = "kgt data"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = Parser(prog=PROGRAM, description="Data sets: check a file, fetch CounterFact, build its extension.")
+    parser = Parser(prog=program, description="Data sets: check a file, fetch CounterFact, build its extension.")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -46,13 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
     """Run a command and return its exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted)."""
-    return run(PROGRAM, arguments, _command)
+    return run(program, arguments, lambda words: _command(words, program))
 
 
-def _command(words: list[str]) -> int:
-    options = build_parser().parse_args(words)
+def _command(words: list[str], program: str) -> int:
+    options = build_parser(program).parse_args(words)
     code: int = _COMMANDS[options.command](options)
     return code
 
@@ -73,7 +73,7 @@ def _check(options: argparse.Namespace) -> int:
     return 1
 
 
-def _print_counts(report: Report) -> None:
+def _print_counts(report: FileReport) -> None:
     layouts = ", ".join(f"{count:,} in the layout '{name}'" for name, count in report.layouts.items())
     print(f"{report.path}: {layouts or 'no readable records'}")
     for name, count in report.counts.items():

@@ -1,4 +1,4 @@
-"""The command line ``python -m kgt_editor.graph``."""
+"""The command line ``kgt graph``."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.stored import StoredGraph
 
-PROGRAM = "python -m kgt_editor.graph"
+PROGRAM = "kgt graph"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = Parser(prog=PROGRAM, description="Base graphs, and what users told their personal graphs.")
+    parser = Parser(prog=program, description="Base graphs, and what users told their personal graphs.")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -70,15 +70,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
     """Run a command and return its exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted)."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a build takes its half file away
-    return run(PROGRAM, arguments, _command)
+    return run(program, arguments, lambda words: _command(words, program))
 
 
-def _command(words: list[str]) -> int:
-    options = build_parser().parse_args(words)
+def _command(words: list[str], program: str) -> int:
+    options = build_parser(program).parse_args(words)
     _COMMANDS[options.command](options)
     return 0
 
@@ -108,15 +108,15 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    told = StoredGraph(options.graph).info()
+    info = StoredGraph(options.graph).info()
     size = options.graph.stat().st_size
-    print(f"{options.graph}: {told['triples']:,} triples of {told['heads']:,} heads, {size:,} bytes")
-    if "source" in told:
-        language = f", language {told['lang']}" if told.get("lang") else ""
-        print(f"made from {told['source']}{language}; {told['duplicates']:,} rows were duplicates")
-    for reason, count in sorted(told.get("skipped", {}).items(), key=lambda item: -item[1]):
+    print(f"{options.graph}: {info['triples']:,} triples of {info['heads']:,} heads, {size:,} bytes")
+    if "source" in info:
+        language = f", language {info['lang']}" if info.get("lang") else ""
+        print(f"made from {info['source']}{language}; {info['duplicates']:,} rows were duplicates")
+    for reason, count in sorted(info.get("skipped", {}).items(), key=lambda item: -item[1]):
         print(f"skipped {count:,} rows: {reason}")
-    for phrase, count in told["relations"].items():
+    for phrase, count in info["relations"].items():
         print(f"{count:>12,}  {phrase}")
 
 

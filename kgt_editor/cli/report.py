@@ -11,15 +11,15 @@ from kgt_editor.commands import Parser, run
 PROGRAM = "report.py"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
     """Write a report and return the exit code: 0, 1 (failure), 2 (usage) or 130 (interrupted)."""
-    return run(PROGRAM, arguments, _report)
+    return run(program, arguments, lambda words: _report(words, program))
 
 
-def _report(arguments: list[str]) -> int:
+def _report(arguments: list[str], program: str) -> int:
     from kgt_editor.reporting.report import FORMATS, write_report
 
-    parser = Parser(prog=PROGRAM, description="Tables, figures and a page from the runs of compare.py.")
+    parser = Parser(prog=program, description="Tables, figures and a page from the runs of compare.py.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: report/ in the run, or beside several")
     parser.add_argument("--formats", default=",".join(FORMATS), help="default: %(default)s")
@@ -27,6 +27,6 @@ def _report(arguments: list[str]) -> int:
     formats = [name.strip() for name in options.formats.split(",") if name.strip()]
     report = write_report(options.runs, options.out, formats)
     for notice in report.notices:
-        print(f"{PROGRAM}: {notice}", file=sys.stderr)
+        print(f"{program}: {notice}", file=sys.stderr)
     print(f"Report: {report.folder} ({len(report.files)} files)")
     return 0

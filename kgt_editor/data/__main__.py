@@ -7,4 +7,4 @@ import sys
 from kgt_editor.cli.data import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], "python -m kgt_editor.data"))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 from kgt_editor.data.record import Record, UserHistory
 from kgt_editor.errors import UsageError
-
-ENTRY_POINT_GROUP = "kgt_editor.datasets"
+from kgt_editor.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ _ENTRIES = {
     ),
     "counterfact-extension": _Entry(
         "kgt_editor.data.extension:load_extension",
-        "the KGT paper's second data set, rebuilt with python -m kgt_editor.data build-extension",
+        "the KGT paper's second data set, rebuilt with kgt data build-extension",
         "required",
     ),
     "counterfact-hard": _Entry(
@@ -168,10 +165,22 @@ _ENTRIES = {
 }
 
 
+DATASETS = Registry("data set", "kgt_editor.datasets", {name: entry.target for name, entry in _ENTRIES.items()})
+
+
 def available() -> dict[str, str]:
     """Every known data set with one line about it; entry points of the group ``kgt_editor.datasets`` included."""
-    plugins = {point.name: f"from {point.value}" for point in entry_points(group=ENTRY_POINT_GROUP)}
+    plugins = {name: f"from {target}" for name, target in DATASETS.plugins().items()}
     return {**plugins, **{name: entry.description for name, entry in _ENTRIES.items()}}
+
+
+def check_name(name: str) -> None:
+    """Find out that there is no such data set.
+
+    Raises:
+        UsageError: the message names the nearest one.
+    """
+    DATASETS.target(name)
 
 
 def load(
@@ -189,19 +198,13 @@ def load(
         UsageError: an unknown name, a missing or superfluous file, or a broken one.
         KgtError: a download failed.
     """
-    if name in _ENTRIES:
-        entry = _ENTRIES[name]
-        module, _, function = entry.target.partition(":")
+    entry = _ENTRIES.get(name)
+    if entry is not None:
         if entry.file == "required" and data is None:
             raise UsageError(f"data set '{name}' is read from a file: give it with --data FILE (.json, .jsonl or .gz)")
         if entry.file == "none" and data is not None:
             raise UsageError(f"data set '{name}' is shipped with the package and takes no --data; leave it out")
         if entry.downloads and data is None:
             kwargs["progress"] = progress
-        loader: Callable[..., DataSet] = getattr(importlib.import_module(module), function)
-    else:
-        points = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
-        if not points:
-            raise UsageError(f"unknown data set '{name}'; known: {', '.join(available())}")
-        loader = points[0].load()
+    loader: Callable[..., DataSet] = DATASETS.load(name)
     return loader(**kwargs) if data is None else loader(data, **kwargs)

@@ -27,7 +27,7 @@ KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Offender:
     """One offender: its place, what kind of problem it is, and the message that names the field."""
 
     where: str
@@ -36,7 +36,7 @@ class Problem:
 
 
 @dataclass
-class Report:
+class FileReport:
     """What a file holds.
 
     Attributes:
@@ -54,7 +54,7 @@ class Report:
     absent: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
-    offenders: list[Problem] = field(default_factory=list)
+    offenders: list[Offender] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -65,7 +65,7 @@ class Report:
         """Count a problem and keep it if it is among the first."""
         self.problems[kind] += 1
         if len(self.offenders) < SHOWN:
-            self.offenders.append(Problem(where, kind, message))
+            self.offenders.append(Offender(where, kind, message))
 
 
 _OPTIONAL = {
@@ -77,7 +77,7 @@ _OPTIONAL = {
 _PARSERS = {"rome": counterfact.parse, "flat": counterfact.parse, "hard": counterfact_hard.parse, "zsre": zsre.parse}
 
 
-def check_file(path: str | Path) -> Report:
+def check_file(path: str | Path) -> FileReport:
     """Look at every record of a file in ROME's, EasyEdit's flat, CounterFact-Hard's or zsRE's layout.
 
     Raises:
@@ -86,7 +86,7 @@ def check_file(path: str | Path) -> Report:
     path = Path(path)
     if not path.is_file():
         list(read_rows(path))  # says why
-    report, seen = Report(path), _Seen()
+    report, seen = FileReport(path), _Seen()
     rows = read_rows(path)
     position = 0
     while True:
@@ -121,7 +121,7 @@ class _Seen:
         self.prompts: Counter[str] = Counter()
 
 
-def _check_row(report: Report, seen: _Seen, where: str, row: Any, position: int) -> None:
+def _check_row(report: FileReport, seen: _Seen, where: str, row: Any, position: int) -> None:
     layout = "rome"
     if isinstance(row, dict) and "requested_rewrite" not in row:
         layout = "zsre" if "src" in row else "hard" if "edit_statement" in row else "flat"
@@ -155,7 +155,7 @@ def _count(seen: _Seen, record: Record) -> None:
         seen.prompts[f"{name.replace('_', '-')} prompts"] += len(getattr(record, f"{name}_prompts"))
 
 
-def _check_record(report: Report, seen: _Seen, where: str, record: Record) -> None:
+def _check_record(report: FileReport, seen: _Seen, where: str, record: Record) -> None:
     for name in ("paraphrase_prompts", "generation_prompts"):
         for prompt in getattr(record, name):
             if record.subject not in prompt:

@@ -100,7 +100,7 @@ def _conflict(kind: str, entity: Sequence[Topic], moves: Sequence[_Move]) -> Con
     said: dict[str, list[tuple[Topic, str]]] = {user: [] for user in users}
 
     def owed(user: str, topic: Topic) -> str:
-        return next((answer for told, answer in reversed(said[user]) if told == topic), topic.truth)
+        return next((answer for about, answer in reversed(said[user]) if about == topic), topic.truth)
 
     steps = []
     for move in moves:
@@ -243,9 +243,9 @@ def conflicts(kind: str, size: int, seed: int = 0) -> list[Conflict]:
     if kind not in KINDS:
         raise UsageError(f"unknown kind of conflict '{kind}'; known: {', '.join(KINDS)}")
     pool = sorted(_pool(kind), key=lambda fact: fact.rank(f"conflict {seed}"))
-    told = []
+    made = []
     for number in range(size):
         fact = pool[number % len(pool)]
         topics = _topics(fact.subject)
-        told.append(make_conflict(kind, topics[fact], list(topics.values()), f"{seed}/{number // len(pool)}"))
-    return told
+        made.append(make_conflict(kind, topics[fact], list(topics.values()), f"{seed}/{number // len(pool)}"))
+    return made

@@ -35,10 +35,10 @@ def load_personal_conflicts(path: str | Path | None = None, size: int = EACH_KIN
     Raises:
         UsageError: the file cannot be read or has too few triples that a question can be made of.
     """
-    told = [conflict for kind in KINDS for conflict in conflicts(kind, size, seed)]
+    listed = [conflict for kind in KINDS for conflict in conflicts(kind, size, seed)]
     if path is not None:
-        told += [conflict for kind in KINDS for conflict in conceptnet_conflicts(path, kind, size, seed)]
-    records = tuple(as_record(conflict, number) for number, conflict in enumerate(told))
+        listed += [conflict for kind in KINDS for conflict in conceptnet_conflicts(path, kind, size, seed)]
+    records = tuple(as_record(conflict, number) for number, conflict in enumerate(listed))
     return DataSet("personal-conflicts", records).hashed()
 
 

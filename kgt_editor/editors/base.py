@@ -1,16 +1,14 @@
 """What an editor is, how editors are found, and where their hyperparameters lie.
 
-An editor is one subclass of :class:`Editor`. Ours are named in ``_BUILTIN``; anybody else's package adds its own by
-an entry point of the group ``kgt_editor.editors`` (``name = module:Class``) or by calling :func:`register`.
+An editor is one subclass of :class:`Editor`. Ours are named in :mod:`kgt_editor.editors.names`; anybody else's
+package adds its own by an entry point of the group ``kgt_editor.editors`` (``name = module:Class``) or by calling
+:func:`register`.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +17,9 @@ from torch import Tensor, nn
 
 from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
+from kgt_editor.editors.names import names as names
+from kgt_editor.editors.names import register as register
+from kgt_editor.editors.names import registry_of
 from kgt_editor.editors.settings import Origin, find_file, find_hparams
 from kgt_editor.editors.settings import file_stems as file_stems
 from kgt_editor.editors.settings import resolve_hparams as resolve_hparams
@@ -27,24 +28,6 @@ from kgt_editor.folders import shipped_hparams
 
 Restore = Mapping[str, Tensor] | Callable[[], None]
 Progress = Callable[[str, int, int], None]
-
-ENTRY_POINT_GROUP = "kgt_editor.editors"
-
-_BUILTIN = {
-    "none": "kgt_editor.editors.none:NoneEditor",
-    "kgt": "kgt_editor.editors.kgt:KGTEditor",
-    "rome": "kgt_editor.editors.rome:ROMEEditor",
-    "mend": "kgt_editor.editors.mend:MENDEditor",
-    "ke": "kgt_editor.editors.ke:KEEditor",
-    "ft": "kgt_editor.editors.ft:FTEditor",
-    "kn": "kgt_editor.editors.kn:KNEditor",
-    "oppu": "kgt_editor.editors.oppu:OPPUEditor",
-    "icl": "kgt_editor.editors.icl:ICLEditor",
-}
-_REGISTERED: dict[str, str] = {}
-# Editors that are only one together with what follows the colon (easyedit:WISE).
-_BY_COLON = {"easyedit": "kgt_editor.editors.easyedit:EasyEditEditor"}
-BY_COLON_LISTED = {"easyedit:<NAME>": "a method of EasyEdit's (WISE, GRACE, LoRA, ...); needs a clone in EASYEDIT_HOME"}
 
 
 class Editor(ABC):
@@ -189,44 +172,17 @@ def restore_model(model: nn.Module, restore: Restore) -> nn.Module:
     return model
 
 
-def register(name: str, target: str) -> None:
-    """Adds an editor under ``name``; ``target`` is ``module:Class``, imported when first asked for."""
-    if ":" not in target:
-        raise UsageError(f"editor '{name}': {target!r} must have the form 'module:Class'")
-    if name != name.lower() or ":" in name or not name:
-        raise UsageError(f"editor name {name!r} must be lower case and hold no ':', which stands before a preset")
-    if name in _BUILTIN or name in _BY_COLON or _REGISTERED.get(name, target) != target:
-        raise UsageError(f"editor '{name}' is registered already; choose another name")
-    _REGISTERED[name] = target
-
-
-def _targets() -> dict[str, str]:
-    plugins = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return plugins | _REGISTERED | _BUILTIN
-
-
-def names() -> list[str]:
-    """Names of all editors, without importing any."""
-    return list(_BUILTIN) + sorted(set(_targets()) - set(_BUILTIN))
-
-
 def get_editor_class(name: str) -> type[Editor]:
-    """The editor called ``name``; a preset behind a colon (``kgt:paper``) is left out of account."""
-    base, colon, _ = name.partition(":")
-    targets = _targets() | (_BY_COLON if colon else {})
-    if base in _BY_COLON and not colon:
-        raise UsageError(f"editor '{base}' is one only with a name behind it, as in '{base}:WISE'")
-    if base not in targets:
-        near = difflib.get_close_matches(base, targets, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"unknown editor '{base}'; {hint}known: {', '.join(names())}")
-    module, _, attribute = targets[base].partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise KgtError(f"editor '{base}' ({targets[base]}) cannot be imported: {error}") from error
+    """The editor called ``name``; a preset behind a colon (``kgt:paper``) is left out of account.
+
+    Raises:
+        UsageError: an unknown name, or what is registered is no editor.
+        KgtError: it cannot be imported.
+    """
+    base, registry = name.partition(":")[0], registry_of(name)
+    found = registry.load(base)
     if not (isinstance(found, type) and issubclass(found, Editor)):
-        raise UsageError(f"editor '{base}': {targets[base]} is no subclass of kgt_editor.editors.base.Editor")
+        raise UsageError(f"editor '{base}': {registry.target(base)} is no subclass of kgt_editor.editors.base.Editor")
     return found
 
 

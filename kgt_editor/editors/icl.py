@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import nn
 
 from kgt_editor.editors.base import Editor
-from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_told
+from kgt_editor.editors.memory import MEMORY, Feedback, Memory, read_feedback, write_feedback
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import relations
@@ -77,7 +77,7 @@ class InContextLM(PromptedLM):
         memory: what the user told so far.
     """
 
-    def __init__(self, lm: nn.Module, tok: Any, hparams: ICLHParams, memory: Sequence[Told] = ()) -> None:
+    def __init__(self, lm: nn.Module, tok: Any, hparams: ICLHParams, memory: Sequence[Feedback] = ()) -> None:
         super().__init__(lm, tok)
         self.hparams = hparams
         self.templates = hparams.prompts()
@@ -87,7 +87,7 @@ class InContextLM(PromptedLM):
 
     def duplicate(self) -> InContextLM:
         """The same language model, the very same weights, with a memory of its own."""
-        return InContextLM(self.lm, self.tok, self.hparams, self.memory.told)
+        return InContextLM(self.lm, self.tok, self.hparams, self.memory.feedback)
 
     def remember(self, requests: Sequence[EditRequest]) -> None:
         """Takes feedback in.
@@ -97,15 +97,15 @@ class InContextLM(PromptedLM):
         """
         facts = write_facts(self.lm, self.tok, self.templates, requests, self.hparams.fact)
         self.memory.add(
-            [Told(r.prompt, r.subject, r.target_new, fact) for r, fact in zip(requests, facts, strict=True)]
+            [Feedback(r.prompt, r.subject, r.target_new, fact) for r, fact in zip(requests, facts, strict=True)]
         )
 
     def facts(self, query: str, joined: bool = False) -> list[str]:
         """The facts for a query, the newest last; ``joined`` says that it may end in a target."""
-        told = self.memory.told
+        feedback = self.memory.feedback
         if self.hparams.retrieval == "bm25":
-            told = tuple(self.memory.closest(query, self.hparams.k, joined))
-        return [item.fact for item in told]
+            feedback = tuple(self.memory.closest(query, self.hparams.k, joined))
+        return [item.fact for item in feedback]
 
     @property
     def contrast(self) -> Contrast:
@@ -220,7 +220,7 @@ class ICLEditor(Editor):
 
         Args:
             model: a plain LM, which is wrapped with an empty memory, or a wrapped one, whose memory and settings are
-                gone on with.
+                resumed.
             tok: its tokenizer.
             requests: EasyEdit's dictionaries.
             copy: give the returned model a memory of its own; weights are never copied.
@@ -241,24 +241,24 @@ class ICLEditor(Editor):
             wrapped = model.duplicate() if copy else model
         else:
             wrapped = InContextLM(model, tok, self.hparams)
-        before = wrapped.memory.told
+        before = wrapped.memory.feedback
         wrapped.remember(parsed)
 
         def restore() -> None:
-            wrapped.memory.told = before
+            wrapped.memory.feedback = before
 
         return wrapped, restore
 
     def save_state(self, model: nn.Module, folder: Path) -> bool:
         """The memory."""
         if isinstance(model, InContextLM):
-            write_told(folder / MEMORY, model.memory.told)
+            write_feedback(folder / MEMORY, model.memory.feedback)
         return True
 
     def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
         if not (folder / MEMORY).is_file():
             return model
-        return InContextLM(model, tok, self.hparams, read_told(folder / MEMORY))
+        return InContextLM(model, tok, self.hparams, read_feedback(folder / MEMORY))
 
 
 def apply_icl_to_model(

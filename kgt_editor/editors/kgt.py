@@ -90,7 +90,7 @@ def apply_kgt_to_model(
 
     Args:
         model: a plain LM, which is wrapped with an empty overlay of the base graph, or a wrapped one, whose graph and
-            settings are gone on with.
+            settings are resumed.
         tok: its tokenizer.
         requests: EasyEdit's dictionaries; see :class:`kgt_editor.requests.EditRequest`.
         hparams: settings of a model that is wrapped here.

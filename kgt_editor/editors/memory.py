@@ -21,7 +21,7 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Feedback:
     """One piece of feedback.
 
     Attributes:
@@ -40,34 +40,34 @@ class Told:
 class Memory:
     """Feedback of one user, the newest last; a new answer to a prompt takes the place of the old one."""
 
-    def __init__(self, told: Sequence[Told] = ()) -> None:
-        self._told: tuple[Told, ...] = ()
+    def __init__(self, feedback: Sequence[Feedback] = ()) -> None:
+        self._feedback: tuple[Feedback, ...] = ()
         self._index: BM25Plus | None = None
         self._words: list[list[str]] = []
-        self.add(told)
+        self.add(feedback)
 
     def __len__(self) -> int:
-        return len(self._told)
+        return len(self._feedback)
 
     @property
-    def told(self) -> tuple[Told, ...]:
+    def feedback(self) -> tuple[Feedback, ...]:
         """Everything that is in force, the oldest first."""
-        return self._told
+        return self._feedback
 
-    @told.setter
-    def told(self, told: Sequence[Told]) -> None:
-        self._told = tuple(told)
+    @feedback.setter
+    def feedback(self, feedback: Sequence[Feedback]) -> None:
+        self._feedback = tuple(feedback)
         self._index = None
 
-    def add(self, told: Sequence[Told]) -> None:
+    def add(self, feedback: Sequence[Feedback]) -> None:
         """Appends feedback; earlier answers to the same prompts are dropped."""
-        latest = {item.prompt.casefold(): item for item in self._told}
-        for item in told:
+        latest = {item.prompt.casefold(): item for item in self._feedback}
+        for item in feedback:
             latest.pop(item.prompt.casefold(), None)
             latest[item.prompt.casefold()] = item
-        self.told = tuple(latest.values())
+        self.feedback = tuple(latest.values())
 
-    def closest(self, text: str, k: int, joined: bool = False) -> list[Told]:
+    def closest(self, text: str, k: int, joined: bool = False) -> list[Feedback]:
         """The ``k`` pieces of feedback whose prompts BM25 finds closest to ``text``, the newest last.
 
         Only prompts are indexed, so an answer in ``text`` cannot call up the feedback that holds it; feedback that
@@ -80,33 +80,33 @@ class Memory:
                 memory has, are not looked at then: the target says nothing about what to retrieve.
         """
         words = _words(text)
-        if joined and self._told:
-            words = words[: -max(len(_words(item.target)) or 1 for item in self._told)]
-        if not words or not self._told:
+        if joined and self._feedback:
+            words = words[: -max(len(_words(item.target)) or 1 for item in self._feedback)]
+        if not words or not self._feedback:
             return []
         if self._index is None:
             # A prompt without a word still needs a length to divide by.
-            self._words = [_words(item.prompt) or [""] for item in self._told]
+            self._words = [_words(item.prompt) or [""] for item in self._feedback]
             self._index = BM25Plus(self._words)
         scores = self._index.get_scores(words)
         asked = set(words)
         sharing = [number for number, known in enumerate(self._words) if not asked.isdisjoint(known)]
         best = sorted(sharing, key=lambda number: (scores[number], number))[-k:] if k else []
-        return [self._told[number] for number in sorted(best)]
+        return [self._feedback[number] for number in sorted(best)]
 
 
-def write_told(path: Path, told: Sequence[Told]) -> None:
+def write_feedback(path: Path, feedback: Sequence[Feedback]) -> None:
     """Feedback as a JSON file."""
-    path.write_text(json.dumps([asdict(item) for item in told], ensure_ascii=False, indent=1), encoding="utf-8")
+    path.write_text(json.dumps([asdict(item) for item in feedback], ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def read_told(path: Path) -> list[Told]:
+def read_feedback(path: Path) -> list[Feedback]:
     """What :func:`write_told` wrote.
 
     Raises:
         OSError, ValueError, TypeError: there is no such file, or it is another one.
     """
-    return [Told(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
+    return [Feedback(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _words(text: str) -> list[str]:

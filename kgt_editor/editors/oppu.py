@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor
-from kgt_editor.editors.memory import MEMORY, Told, read_told, write_told
+from kgt_editor.editors.memory import MEMORY, Feedback, read_feedback, write_feedback
 from kgt_editor.editors.oppu_model import PersonalLM, adapted_layers
 from kgt_editor.editors.targets import pad_right
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
@@ -127,7 +127,7 @@ class OPPUEditor(Editor):
 
         Args:
             model: a plain LM, from which a new user's model is made, or a user's model, whose adapter, history and
-                settings are gone on with. A plain LM is never changed: given again, as EasyEdit does for every request
+                settings are resumed. A plain LM is never changed: given again, as EasyEdit does for every request
                 that is not sequential, it is a new user again.
             tok: its tokenizer.
             requests: EasyEdit's dictionaries.
@@ -152,7 +152,7 @@ class OPPUEditor(Editor):
         else:
             personal = PersonalLM(model, tok, self.hparams)
         before = personal.state()
-        new = [Told(r.prompt, r.subject, r.target_new, join(r.prompt, r.target_new)) for r in parsed]
+        new = [Feedback(r.prompt, r.subject, r.target_new, join(r.prompt, r.target_new)) for r in parsed]
         try:
             personal.memory.add(new)
             tune(personal, new)
@@ -166,9 +166,9 @@ class OPPUEditor(Editor):
     def save_state(self, model: nn.Module, folder: Path) -> bool:
         """The adapter's tensors and the history."""
         if isinstance(model, PersonalLM):
-            tensors, told = model.state()
+            tensors, feedback = model.state()
             save_file({str(number): tensor for number, tensor in enumerate(tensors)}, folder / _ADAPTER)
-            write_told(folder / MEMORY, told)
+            write_feedback(folder / MEMORY, feedback)
         return True
 
     def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
@@ -176,12 +176,12 @@ class OPPUEditor(Editor):
             return model
         personal = PersonalLM(model, tok, self.hparams)
         tensors = load_file(folder / _ADAPTER)
-        told = tuple(read_told(folder / MEMORY))
-        personal.set_state(([tensors[str(number)] for number in range(len(tensors))], told))
+        feedback = tuple(read_feedback(folder / MEMORY))
+        personal.set_state(([tensors[str(number)] for number in range(len(tensors))], feedback))
         return personal
 
 
-def tune(personal: PersonalLM, new: Sequence[Told]) -> None:
+def tune(personal: PersonalLM, new: Sequence[Feedback]) -> None:
     """Tune the adapter on new feedback, which is in the history already, and on some of the older.
 
     Raises:
@@ -189,8 +189,8 @@ def tune(personal: PersonalLM, new: Sequence[Told]) -> None:
         NumericalError: the loss is NaN or infinite.
     """
     hparams, learned = personal.hparams, set(new)
-    older = [item for item in personal.memory.told if item not in learned]
-    new = [item for item in personal.memory.told if item in learned]
+    older = [item for item in personal.memory.feedback if item not in learned]
+    new = [item for item in personal.memory.feedback if item in learned]
     chunks = [new[i : i + hparams.batch_size] for i in range(0, len(new), hparams.batch_size)]
     draw = random.Random(f"{hparams.seed} {len(older)}")
     parameters = personal.tuned
@@ -218,7 +218,7 @@ def tune(personal: PersonalLM, new: Sequence[Told]) -> None:
 
 
 def _step(
-    personal: PersonalLM, optimizer: torch.optim.Optimizer, new: Sequence[Told], old: Sequence[Told], step: int
+    personal: PersonalLM, optimizer: torch.optim.Optimizer, new: Sequence[Feedback], old: Sequence[Feedback], step: int
 ) -> float:
     """One optimiser step; returns the loss on the new feedback in nats a token."""
     ids, mask, labels = encode_feedback(personal, [*new, *old])
@@ -235,14 +235,14 @@ def _step(
         return float(nn.functional.cross_entropy(logits, labels[:rows, 1:].flatten(), ignore_index=_NO_LABEL))
 
 
-def encode_feedback(personal: PersonalLM, told: Sequence[Told]) -> tuple[Tensor, Tensor, Tensor]:
+def encode_feedback(personal: PersonalLM, feedback: Sequence[Feedback]) -> tuple[Tensor, Tensor, Tensor]:
     """Feedback as ids, attention mask and labels, each (rows, length), right-padded; only answers are labelled.
 
     Raises:
         UsageError: a row is longer than the model can read.
     """
-    contexts = [personal.context(item.prompt, without=item) + item.prompt for item in told]
-    pairs = continuation_ids_batch(personal.tok, contexts, [item.target for item in told])
+    contexts = [personal.context(item.prompt, without=item) + item.prompt for item in feedback]
+    pairs = continuation_ids_batch(personal.tok, contexts, [item.target for item in feedback])
     longest = max_positions(personal)
     for context, (stem, target) in zip(contexts, pairs, strict=True):
         if longest is not None and len(stem) + len(target) > longest:

@@ -15,7 +15,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from kgt_editor.editors.memory import MEMORY, Memory, Told, read_told, write_told
+from kgt_editor.editors.memory import MEMORY, Feedback, Memory, read_feedback, write_feedback
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.layers import frozen, linear_layer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _M = TypeVar("_M", bound=nn.Module)
 
 #: An adapter's tensors and the history they were tuned on.
-State = tuple[list[Tensor], tuple[Told, ...]]
+State = tuple[list[Tensor], tuple[Feedback, ...]]
 
 
 class PersonalLM(PromptedLM):
@@ -57,7 +57,7 @@ class PersonalLM(PromptedLM):
         lm: nn.Module,
         tok: Any,
         hparams: OPPUHParams,
-        memory: Sequence[Told] = (),
+        memory: Sequence[Feedback] = (),
         saved: str | Path | None = None,
     ) -> None:
         twin: Any = with_shared_weights(lm)
@@ -86,15 +86,15 @@ class PersonalLM(PromptedLM):
 
     def state(self) -> State:
         """A copy of all that an edit changes."""
-        return [parameter.detach().clone() for parameter in self.tuned], self.memory.told
+        return [parameter.detach().clone() for parameter in self.tuned], self.memory.feedback
 
     @torch.no_grad()
     def set_state(self, state: State) -> None:
         """Puts back what :meth:`state` gave, bit for bit."""
-        tensors, told = state
+        tensors, feedback = state
         for parameter, value in zip(self.tuned, tensors, strict=True):
             parameter.copy_(value)
-        self.memory.told = told
+        self.memory.feedback = feedback
 
     def duplicate(self) -> PersonalLM:
         """The same model over the very same weights, with an adapter and a history of its own."""
@@ -105,7 +105,7 @@ class PersonalLM(PromptedLM):
         """Write the adapter (peft's ``adapter_config.json`` and ``adapter_model.safetensors``) and the history."""
         with _quiet():
             self.adapter.save_pretrained(str(folder), save_embedding_layers=False)
-        write_told(Path(folder) / MEMORY, self.memory.told)
+        write_feedback(Path(folder) / MEMORY, self.memory.feedback)
 
     @classmethod
     def load(cls, lm: nn.Module, tok: Any, hparams: OPPUHParams, folder: str | Path) -> PersonalLM:
@@ -115,7 +115,7 @@ class PersonalLM(PromptedLM):
             UsageError: a file is missing or broken, or the adapter is of another model.
         """
         try:
-            return cls(lm, tok, hparams, read_told(Path(folder) / MEMORY), saved=folder)
+            return cls(lm, tok, hparams, read_feedback(Path(folder) / MEMORY), saved=folder)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{folder}: no adapter and history of this model: {reason}") from None
@@ -127,7 +127,7 @@ class PersonalLM(PromptedLM):
         """Whether nothing is put in front: the adapter is all there is."""
         return not self.hparams.profile and not (self.hparams.retrieval_k and len(self.memory))
 
-    def context(self, query: str, joined: bool = False, without: Told | None = None) -> str:
+    def context(self, query: str, joined: bool = False, without: Feedback | None = None) -> str:
         """Profile and closest feedback, a line each, up to where the query begins; empty for neither.
 
         Args:

@@ -121,8 +121,8 @@ class BaseAnswers:
         if self.folder is None:
             return None
         try:
-            told = json.loads(self._file(some).read_text(encoding="utf-8"))
-            answers: list[list[str | None]] = told["answers"]
+            content = json.loads(self._file(some).read_text(encoding="utf-8"))
+            answers: list[list[str | None]] = content["answers"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return answers if [len(one) for one in answers] == [len(group) for group in some] else None
@@ -135,8 +135,8 @@ class BaseAnswers:
 
     def _file(self, some: Sequence[Group]) -> Path:
         assert self.folder is not None
-        told = json.dumps([self.weights, MAX_NEW_TOKENS, some], ensure_ascii=False)
-        return self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+        key = json.dumps([self.weights, MAX_NEW_TOKENS, some], ensure_ascii=False)
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
 def untouched(model: Any, tok: Any, records: Sequence[Record], edited: Edited, before: BaseAnswers) -> list[Untouched]:
@@ -152,15 +152,15 @@ def untouched(model: Any, tok: Any, records: Sequence[Record], edited: Edited, b
     found: list[Untouched] = []
     for start in range(0, len(records), CASES_TOGETHER):
         together = records[start : start + CASES_TOGETHER]
-        told: dict[str, Answered] = {}
+        answered: dict[str, Answered] = {}
         for group in groups(together, edited):
             old = before.of(group)
             if can_say(model) and any(answer is not None for answer in old):
                 for prompt, was, now in zip(group, old, say(model, tok, group), strict=True):
                     if was is not None:
-                        told[prompt] = Answered(prompt, was, now)
+                        answered[prompt] = Answered(prompt, was, now)
         for record in together:
             same, around = edited.same_subject(record), edited.neighbourhood(record)
-            listed = (tuple(told[prompt] for prompt in prompts if prompt in told) for prompts in (same, around))
+            listed = (tuple(answered[prompt] for prompt in prompts if prompt in answered) for prompts in (same, around))
             found.append(Untouched(*listed))
     return found

@@ -171,7 +171,7 @@ def _evaluate(
             continue
         found = _judged(evaluate(score, chunk, edited), untouched(model, tok, chunk, edited, before))
         said = _said(model, tok, chunk, found)
-        edits = log.told(start, start + len(chunk))
+        edits = log.edits_with_details(start, start + len(chunk))
         log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, said, strict=True)])
         advance("evaluating", start + len(chunk), size)
     log.finish(size, recall(score, plan.untouched_facts(size)), asdict(memory) if memory else None)
@@ -221,8 +221,8 @@ def _case(
     record: Record, edit: EditResult, scores: CaseScores, said: str | None, recalled: tuple[bool, ...] = ()
 ) -> CaseResult:
     request = {name: getattr(record, name) for name in REQUEST_FIELDS}
-    told = (edit.position, edit.seconds, edit.failure, scores, recalled, request, said, edit.details)
-    return CaseResult(record.case_id, *told)
+    measured = (edit.position, edit.seconds, edit.failure, scores, recalled, request, said, edit.details)
+    return CaseResult(record.case_id, *measured)
 
 
 def _said(model: Any, tok: Any, records: Sequence[Record], scores: Sequence[CaseScores]) -> list[str | None]:

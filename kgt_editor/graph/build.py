@@ -93,8 +93,8 @@ def _write(path: Path, rows: Iterable[Row], about: dict[str, Any], progress: Cal
             ((number, phrase, counts.get(number, 0)) for phrase, number in ids.items()),
         )
         triples = sum(counts.values())
-        told = {"triples": triples, "heads": heads, "duplicates": taken - triples, **about}
-        db.executemany("INSERT INTO meta VALUES (?, ?)", ((key, json.dumps(value)) for key, value in told.items()))
+        meta = {"triples": triples, "heads": heads, "duplicates": taken - triples, **about}
+        db.executemany("INSERT INTO meta VALUES (?, ?)", ((key, json.dumps(value)) for key, value in meta.items()))
         db.execute(f"PRAGMA application_id = {BASE_GRAPH.application_id}")
         db.execute(f"PRAGMA user_version = {BASE_GRAPH.schema}")
         db.execute("COMMIT")

@@ -199,10 +199,10 @@ class Journal:
             (user, first, upto),
         )
         edits = []
-        for (number, query, answer, *told), listed in groupby(rows, key=lambda row: row[:7]):
+        for (number, query, answer, *rest), listed in groupby(rows, key=lambda row: row[:7]):
             changes = [(row[7], stored_triple(row[8:])) for row in listed if row[7] is not None]
             added, removed = (tuple(z for how, z in changes if how == name) for name in ("add", "remove"))
-            edits.append(Edit(number, query, answer, added, removed, *told))
+            edits.append(Edit(number, query, answer, added, removed, *rest))
         return edits
 
     def undone(self, user: int, upto: int = _LAST) -> set[int]:
@@ -276,8 +276,8 @@ class Journal:
     def write(self, user: int, edits: Iterable[Edit]) -> None:
         """Append entries, inside :meth:`writing`."""
         for edit in edits:
-            told = (edit.time, edit.query, edit.answer, edit.before, edit.after, edit.undoes)
-            self._db.execute("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (user, edit.number, *told))
+            fields = (edit.time, edit.query, edit.answer, edit.before, edit.after, edit.undoes)
+            self._db.execute("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (user, edit.number, *fields))
             changes = [("add", z) for z in edit.added] + [("remove", z) for z in edit.removed]
             self._db.executemany(
                 "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -309,5 +309,5 @@ class PersonalGraph:
 
 def _renumbered(edit: Edit, offset: int) -> Edit:
     undoes = None if edit.undoes is None else edit.undoes + offset
-    told = (edit.query, edit.answer, edit.added, edit.removed, edit.before, edit.after, edit.time, undoes)
-    return Edit(edit.number + offset, *told)
+    fields = (edit.query, edit.answer, edit.added, edit.removed, edit.before, edit.after, edit.time, undoes)
+    return Edit(edit.number + offset, *fields)

@@ -123,9 +123,9 @@ class StoredGraph:
 
     def info(self) -> dict[str, Any]:
         """What the file holds: triples, heads, relations with their numbers of edges, and what it was made from."""
-        told = {key: json.loads(value) for key, value in self._select("SELECT key, value FROM meta")}
+        meta = {key: json.loads(value) for key, value in self._select("SELECT key, value FROM meta")}
         edges = dict(self._select("SELECT phrase, edges FROM relations ORDER BY edges DESC, phrase"))
-        return {**told, "relations": edges}
+        return {**meta, "relations": edges}
 
     def close(self) -> None:
         """Close the file."""

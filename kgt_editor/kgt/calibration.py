@@ -33,8 +33,8 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.representation import Representations
 from kgt_editor.lm.chat import has_template
+from kgt_editor.lm.continuations import continuation_log_probs
 from kgt_editor.lm.contrast import Contrast, combine
-from kgt_editor.lm.forest import continuation_log_probs
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
 
 CONTRASTS: tuple[Contrast, ...] = (0.0, 0.5, "adaptive")
@@ -55,7 +55,7 @@ Measured = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Example:
+class ValidationCase:
     """A validation record as far as the choices need it.
 
     Attributes:
@@ -81,7 +81,7 @@ class Example:
         return triple, Edit(0, self.query, self.new, added=(triple,))
 
 
-def examples(records: Sequence[Any], size: int, seed: int) -> list[Example]:
+def examples(records: Sequence[Any], size: int, seed: int) -> list[ValidationCase]:
     """``size`` of the records (:class:`kgt_editor.data.record.Record`), drawn with ``seed``, as examples.
 
     Other questions on the subject come from the record, or else from records of other relations.
@@ -98,8 +98,8 @@ def examples(records: Sequence[Any], size: int, seed: int) -> list[Example]:
         else:
             others = tuple(rng.sample(others, min(OTHERS, len(others))))
         phrase = WIKIDATA_PHRASES.get(record.relation, "")
-        told = record.query, record.subject, record.target_new, record.target_true
-        found.append(Example(*told, record.paraphrase_prompts[:PARAPHRASES], others, phrase))
+        asked = record.query, record.subject, record.target_new, record.target_true
+        found.append(ValidationCase(*asked, record.paraphrase_prompts[:PARAPHRASES], others, phrase))
     return found
 
 
@@ -119,9 +119,9 @@ class Calibration:
 
     model: Any
     tok: Any
-    examples: Sequence[Example]
+    examples: Sequence[ValidationCase]
     hparams: KGTHyperParams
-    named: Sequence[Example] = ()
+    named: Sequence[ValidationCase] = ()
     measured: Measured = field(default_factory=dict)
     keep: Callable[[], None] = lambda: None
     advance: Advance = lambda what, done, total: None
@@ -172,10 +172,10 @@ class Calibration:
                     value, greedy = _mean(*new, contrast)
                     hits[contrast].append((place == 0, value > _mean(*true, contrast)[0], greedy))
         rows = []
-        for contrast, told in hits.items():
+        for contrast, judged in hits.items():
             row: dict[str, Any] = {"reading": form, "contrast": contrast}
             for name, wanted in (("efficacy", True), ("paraphrase", False)):
-                own = [(score, greedy) for edit, score, greedy in told if edit is wanted]
+                own = [(score, greedy) for edit, score, greedy in judged if edit is wanted]
                 row[f"{name} score"] = _share([score for score, _ in own])
                 row[f"{name} accuracy"] = _share([greedy for _, greedy in own])
             row["value"] = round(sum(value for key, value in row.items() if key not in ("reading", "contrast")), 4)
@@ -230,14 +230,14 @@ class Calibration:
                     better = bool(mixed[int(tokens[0])] > mixed[true])
                     hits[curve].append((inside, better, said == int(tokens[0]) if inside else said == before))
         best: dict[str, Any] = {"value": -1.0}
-        for (midpoint, slope, least), told in hits.items():
+        for (midpoint, slope, least), judged in hits.items():
             row = {
                 "midpoint": midpoint,
                 "slope": slope,
                 "least": least,
-                "in-scope score": _share([better for inside, better, _ in told if inside]),
-                "in-scope accuracy": _share([right for inside, _, right in told if inside]),
-                "others kept": _share([kept for inside, _, kept in told if not inside]),
+                "in-scope score": _share([better for inside, better, _ in judged if inside]),
+                "in-scope accuracy": _share([right for inside, _, right in judged if inside]),
+                "others kept": _share([kept for inside, _, kept in judged if not inside]),
             }
             row["value"] = round(row["in-scope score"] + row["in-scope accuracy"] + 2 * row["others kept"], 4)
             if row["value"] > best["value"]:

@@ -13,7 +13,7 @@ from kgt_editor.graph.personal import Edit
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import naming, objective, relations
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.kgt.objective import Problem, ScoredTriple
+from kgt_editor.kgt.objective import ScoredEdit, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution
 from kgt_editor.kgt.scoring import PlannedEdit, score
 from kgt_editor.requests import EditRequest
@@ -34,7 +34,7 @@ class Outcome:
     """
 
     edit: Edit
-    problem: Problem
+    problem: ScoredEdit
     solution: Solution
     became: str
     named_by: str
@@ -107,7 +107,7 @@ def _edit_together(asked: Sequence[PlannedEdit]) -> list[Outcome]:
     return outcomes
 
 
-def _became(one: PlannedEdit, problem: Problem, solution: Solution) -> str:
+def _became(one: PlannedEdit, problem: ScoredEdit, solution: Solution) -> str:
     """What became of the answer, see :class:`Outcome`."""
     answer = one.request.target_new.casefold()
     if not any(scored.triple.tail.casefold() == answer for scored in solution.graph):
@@ -118,7 +118,7 @@ def _became(one: PlannedEdit, problem: Problem, solution: Solution) -> str:
     return "held" if {z.triple for z in solution.graph} != {z.triple for z in problem.present} else "restated"
 
 
-def _commit(one: PlannedEdit, problem: Problem, solution: Solution) -> Edit:
+def _commit(one: PlannedEdit, problem: ScoredEdit, solution: Solution) -> Edit:
     before = {scored.triple for scored in problem.present}
     after = {scored.triple for scored in solution.graph}
     touched = dict.fromkeys(step.triple for step in solution.steps)
@@ -132,7 +132,7 @@ def _commit(one: PlannedEdit, problem: Problem, solution: Solution) -> Edit:
     )
 
 
-def _probability(model: KGEnhancedLM, problem: Problem, graph: tuple[ScoredTriple, ...]) -> float:
+def _probability(model: KGEnhancedLM, problem: ScoredEdit, graph: tuple[ScoredTriple, ...]) -> float:
     """P(a|q), eq. 1, with these triples at e_q."""
     return math.exp(objective.answer_log_prob(problem, graph, model.hparams.retrieval_min))
 
@@ -160,14 +160,14 @@ def propose_relations(asked: Sequence[PlannedEdit]) -> list[tuple[list[str], str
 
 def _from_source(one: PlannedEdit) -> list[str]:
     """Relations that need no vocabulary; none with ``rank``, and none where the model writes nothing usable."""
-    hparams, told = one.model.hparams, one.request
+    hparams, request = one.model.hparams, one.request
     if hparams.relation_source == "user":
-        return relations.from_user(told, hparams.K)
+        return relations.from_user(request, hparams.K)
     if hparams.relation_source == "query":
-        return [naming.from_query(told.prompt, told.subject)]
+        return [naming.from_query(request.prompt, request.subject)]
     if hparams.relation_source == "generate":
         prompt = _extraction_prompt(one)
-        return relations.generate(one.model.lm, one.model.tok, prompt, told.subject, told.target_new, hparams.K)
+        return relations.generate(one.model.lm, one.model.tok, prompt, request.subject, request.target_new, hparams.K)
     return []
 
 
@@ -180,12 +180,12 @@ def _ranked(asked: Sequence[PlannedEdit]) -> list[list[str]]:
     known = [one.model.retrieval.vocabulary() for one in asked]
     if hparams.ranking == "extract":
         return relations.rank(lm, tok, [_extraction_prompt(one) for one in asked], known, hparams.K)
-    told = [one.request for one in asked]
-    return naming.rank(lm, tok, [(one.prompt, one.subject, one.target_new) for one in told], known, hparams.K)
+    requests = [one.request for one in asked]
+    return naming.rank(lm, tok, [(one.prompt, one.subject, one.target_new) for one in requests], known, hparams.K)
 
 
 def _extraction_prompt(one: PlannedEdit) -> str:
-    told = one.request
+    request = one.request
     return one.model.templates.extract.format(
-        K=one.model.hparams.K, e_q=told.subject, e_a=told.target_new, q=told.prompt, a=told.target_new
+        K=one.model.hparams.K, e_q=request.subject, e_a=request.target_new, q=request.prompt, a=request.target_new
     )

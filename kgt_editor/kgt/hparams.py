@@ -75,7 +75,7 @@ class KGTHyperParams(TemplatedHParams):
             triple that holds the user's answer is always kept.
         max_candidates: most triples of one entity that are looked at: the user's own and the base's first ones.
         graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file: one that
-            ``python -m kgt_editor.graph build`` made, or head<TAB>relation<TAB>tail[<TAB>weight] lines.
+            ``kgt graph build`` made, or head<TAB>relation<TAB>tail[<TAB>weight] lines.
     """
 
     IGNORED_KEYS: ClassVar[frozenset[str]] = frozenset({"batch_size", "results_dir", "fp16", "archive", "stats_dir"})

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kgt_editor.errors import KgtError
-from kgt_editor.lm.forest import continuation_log_probs
+from kgt_editor.lm.continuations import continuation_log_probs
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.scoring import TargetScore
 

@@ -14,7 +14,7 @@ from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import marginal
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.reader import Reader
-from kgt_editor.kgt.retrieval import Fact, Retrieval
+from kgt_editor.kgt.retrieval import RelevantTriple, Retrieval
 from kgt_editor.lm import batching
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM, check_pairs
@@ -67,11 +67,13 @@ class KGEnhancedLM(PromptedLM):
         """At most ``max_candidates`` of the triples that start at ``head``, those that fit the query best."""
         return self.retrieval.candidates(head, query)
 
-    def facts(self, prompts: Sequence[str], joined: bool = False, batch_size: int | None = None) -> list[list[Fact]]:
+    def facts(
+        self, prompts: Sequence[str], joined: bool = False, batch_size: int | None = None
+    ) -> list[list[RelevantTriple]]:
         """The facts that each prompt is answered with, see :meth:`kgt_editor.kgt.retrieval.Retrieval.facts`."""
         return self.retrieval.facts(prompts, joined, batch_size)
 
-    def explain(self, prompt: str) -> list[Fact]:
+    def explain(self, prompt: str) -> list[RelevantTriple]:
         """The facts that ``prompt`` is answered with and the feedback each came from, the most probable first."""
         return self.facts([prompt])[0]
 
@@ -81,7 +83,7 @@ class KGEnhancedLM(PromptedLM):
         """What the language model is given to answer ``query`` with one triple, see :mod:`kgt_editor.kgt.reader`."""
         return self.reader.prompt(query, triple, feedback or self.retrieval.origin(triple))
 
-    def weight(self, fact: Fact) -> float:
+    def weight(self, fact: RelevantTriple) -> float:
         """Share of the answer that is read off the most probable fact: P(z|q) by similarity, else all of it."""
         return fact.probability if self.hparams.guard == "similarity" else 1.0
 

@@ -28,7 +28,7 @@ from kgt_editor.kgt.representation import (
     masked,
     neutral_sentences,
 )
-from kgt_editor.lm.forest import continuation_log_probs
+from kgt_editor.lm.continuations import continuation_log_probs
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
 

@@ -1,7 +1,7 @@
 """What KGT optimises, from numbers already known: no function here runs the language model.
 
 P(a|q,z) does not depend on the graph, and P(z|q) only renormalises retrieval probabilities, so one scoring of all
-triples concerned (:class:`Problem`) answers every question the optimisers ask. Log is natural throughout.
+triples concerned (:class:`ScoredEdit`) answers every question the optimisers ask. Log is natural throughout.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ScoredTriple:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ScoredEdit:
     """One edit, scored.
 
     Attributes:
@@ -127,7 +127,7 @@ def usable(graph: Collection[ScoredTriple], retrieval_min: float) -> list[Scored
     return [scored for scored in graph if scored.retrieval >= least]
 
 
-def answer_log_prob(problem: Problem, graph: Collection[ScoredTriple], retrieval_min: float) -> float:
+def answer_log_prob(problem: ScoredEdit, graph: Collection[ScoredTriple], retrieval_min: float) -> float:
     """log P(a|q), eq. 1: P(a|q,z) P(z|q) summed over the usable triples; the plain model's where there is none."""
     read = usable(graph, retrieval_min)
     if not read:
@@ -138,7 +138,7 @@ def answer_log_prob(problem: Problem, graph: Collection[ScoredTriple], retrieval
     return log_sum_exp([scored.reasoning + weight for scored, weight in zip(read, weights, strict=True)])
 
 
-def answers_right(problem: Problem, graph: Collection[ScoredTriple], retrieval_min: float, inference: str) -> bool:
+def answers_right(problem: ScoredEdit, graph: Collection[ScoredTriple], retrieval_min: float, inference: str) -> bool:
     """Whether the model with this graph answers a, word for word.
 
     With ``marginal`` inference that is taken from the triples one by one: those that make the model answer a have to

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective
 from kgt_editor.kgt.hparams import KGTHyperParams
-from kgt_editor.kgt.objective import Problem, ScoredTriple
+from kgt_editor.kgt.objective import ScoredEdit, ScoredTriple
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class GraphChange:
     """One operation on the graph.
 
     Attributes:
@@ -37,12 +37,12 @@ class Solution:
         done: whether the stop condition holds.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[GraphChange, ...]
     graph: tuple[ScoredTriple, ...]
     done: bool
 
 
-def algorithm1(problem: Problem, hparams: KGTHyperParams) -> Solution:
+def algorithm1(problem: ScoredEdit, hparams: KGTHyperParams) -> Solution:
     """Algorithm 1 as printed: add the best of H, remove the worst of G, in turn, until the loss is low enough.
 
     H is sorted by falling and G_q by rising P(a|q,z); G_q is taken before the first add, so a restated triple may
@@ -52,7 +52,7 @@ def algorithm1(problem: Problem, hparams: KGTHyperParams) -> Solution:
     to_add = sorted(problem.proposals, key=lambda scored: -scored.reasoning)
     to_remove = sorted(problem.present, key=lambda scored: scored.reasoning)
     graph = {scored.triple: scored for scored in problem.present}
-    steps: list[Step] = []
+    steps: list[GraphChange] = []
 
     def finished(operation: str, scored: ScoredTriple) -> bool:
         if operation == "add":
@@ -61,7 +61,7 @@ def algorithm1(problem: Problem, hparams: KGTHyperParams) -> Solution:
             graph.pop(scored.triple, None)
         left = list(graph.values())
         loss = objective.loss(problem.proposals, left, hparams.probability_floor)
-        steps.append(Step(operation, scored.triple, loss))
+        steps.append(GraphChange(operation, scored.triple, loss))
         right = objective.answers_right(problem, left, hparams.retrieval_min, hparams.inference)
         return _stops(hparams.stop, loss <= hparams.epsilon, right)
 
@@ -75,7 +75,7 @@ def algorithm1(problem: Problem, hparams: KGTHyperParams) -> Solution:
     return Solution(tuple(steps), tuple(graph.values()), done)
 
 
-def greedy(problem: Problem, hparams: KGTHyperParams) -> Solution:
+def greedy(problem: ScoredEdit, hparams: KGTHyperParams) -> Solution:
     """Ours: at each step the one add from H or remove from G_q that raises P(a|q), eq. 1, most.
 
     What a user says is stored whatever it gains: unless one of H is in the graph and used for the query, the first
@@ -84,7 +84,7 @@ def greedy(problem: Problem, hparams: KGTHyperParams) -> Solution:
     enough. Where several moves are equally good, adds come before removes, and likelier relations before others.
     """
     graph = {scored.triple: scored for scored in problem.present}
-    steps: list[Step] = []
+    steps: list[GraphChange] = []
 
     def value(triples: Sequence[ScoredTriple]) -> float:
         return objective.answer_log_prob(problem, triples, hparams.retrieval_min)
@@ -94,16 +94,16 @@ def greedy(problem: Problem, hparams: KGTHyperParams) -> Solution:
             graph[scored.triple] = scored
         else:
             graph.pop(scored.triple, None)
-        steps.append(Step(operation, scored.triple, -value(list(graph.values()))))
+        steps.append(GraphChange(operation, scored.triple, -value(list(graph.values()))))
 
-    told = objective.usable([z for z in problem.proposals if z.triple in graph], hparams.retrieval_min)
+    in_use = objective.usable([z for z in problem.proposals if z.triple in graph], hparams.retrieval_min)
     new = [z for z in problem.proposals if z.triple not in graph]
-    if new and not told:
+    if new and not in_use:
         make("add", max(new, key=lambda z: value([*graph.values(), z])))
     for scored in problem.replaced:
         make("remove", scored)
     # A triple that was added or removed once is settled: no move can be taken back. What holds the answer stays.
-    settled: set[Triple] = {step.triple for step in steps} | {scored.triple for scored in told}
+    settled: set[Triple] = {step.triple for step in steps} | {scored.triple for scored in in_use}
     while True:
         left = list(graph.values())
         current = value(left)
@@ -121,7 +121,7 @@ def greedy(problem: Problem, hparams: KGTHyperParams) -> Solution:
         settled.add(scored.triple)
 
 
-OPTIMIZERS: dict[str, Callable[[Problem, KGTHyperParams], Solution]] = {"algorithm1": algorithm1, "greedy": greedy}
+OPTIMIZERS: dict[str, Callable[[ScoredEdit, KGTHyperParams], Solution]] = {"algorithm1": algorithm1, "greedy": greedy}
 
 
 def _stops(stop: str, low: bool, right: bool) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from kgt_editor.lm.batching import Way, way_of
-from kgt_editor.lm.forest import continuation_log_probs, score_continuations
+from kgt_editor.lm.continuations import continuation_log_probs, score_continuations
 from kgt_editor.lm.forward import check_length
 from kgt_editor.lm.tree import MAX_NODES, Branch, Tree, score_branches
 

@@ -20,11 +20,11 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.reader import stored_query
 from kgt_editor.kgt.representation import Representations
 from kgt_editor.kgt.templates import Templates
-from kgt_editor.lm import chat, forest, tree
+from kgt_editor.lm import chat, continuations, tree
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class RelevantTriple:
     """A triple that bears on a query.
 
     Attributes:
@@ -107,7 +107,9 @@ class Retrieval:
         edit = self.graph.explain(triple)
         return edit if edit is not None and triple in edit.added else None
 
-    def facts(self, prompts: Sequence[str], joined: bool = False, batch_size: int | None = None) -> list[list[Fact]]:
+    def facts(
+        self, prompts: Sequence[str], joined: bool = False, batch_size: int | None = None
+    ) -> list[list[RelevantTriple]]:
         """For each prompt the triples it is answered with, the most probable first; none where the plain LM answers.
 
         Args:
@@ -139,21 +141,23 @@ class Retrieval:
 
     def _by_similarity(
         self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None
-    ) -> list[list[Fact]]:
+    ) -> list[list[RelevantTriple]]:
         """Facts by the guard ``similarity``: P(z|q) as it is, what is missing to 1 belongs to no fact."""
         scores = self._bearing([self._asked(*one) for one in asked])
         found = []
         for (_, _, triples), logs in zip(asked, scores, strict=True):
             weights = [math.exp(value) for value in logs]
             facts = [
-                Fact(triple, weight, weight, self.origin(triple))
+                RelevantTriple(triple, weight, weight, self.origin(triple))
                 for triple, weight in zip(triples, weights, strict=True)
                 if weight >= self.hparams.retrieval_min
             ]
             found.append(_latest_first(facts))
         return found
 
-    def _by_retrieval(self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None) -> list[list[Fact]]:
+    def _by_retrieval(
+        self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None
+    ) -> list[list[RelevantTriple]]:
         """Facts by P(r | T_retrieve), eq. 5."""
         asking = [self.asking([z.relation for z in triples]) for _, _, triples in asked]
         pairs = [
@@ -161,24 +165,24 @@ class Retrieval:
             for (query, _, triples), found in zip(asked, asking, strict=True)
             for pair in self.pairs(query, triples[0].head, found.scored)
         ]
-        scores = iter(forest.score_many(self.lm, pairs, batch_size))
+        scores = iter(continuations.score_many(self.lm, pairs, batch_size))
         return [
             self._weigh(triples, objective.ended({name: next(scores).log_prob for name in found.scored}, found.longer))
             for (_, _, triples), found in zip(asked, asking, strict=True)
         ]
 
-    def _weigh(self, triples: Sequence[Triple], retrieval: dict[str, float]) -> list[Fact]:
+    def _weigh(self, triples: Sequence[Triple], retrieval: dict[str, float]) -> list[RelevantTriple]:
         scored = [objective.ScoredTriple(z, retrieval[z.relation], 0.0, False) for z in triples]
         read = objective.usable(scored, self.hparams.retrieval_min)
         weights = torch.tensor(objective.retrieval_log_probs(read)).exp().tolist()
         facts = [
-            Fact(s.triple, float(torch.tensor(s.retrieval).exp()), weight, self.origin(s.triple))
+            RelevantTriple(s.triple, float(torch.tensor(s.retrieval).exp()), weight, self.origin(s.triple))
             for s, weight in zip(read, weights, strict=True)
         ]
         return _latest_first(facts)
 
 
-def _latest_first(facts: list[Fact]) -> list[Fact]:
+def _latest_first(facts: list[RelevantTriple]) -> list[RelevantTriple]:
     """The most probable first; of equally probable ones the user's latest, as in :func:`objective.most_probable`."""
     latest = list(reversed(facts))
     return sorted(latest, key=lambda fact: (-fact.probability, -(fact.feedback.number if fact.feedback else 0)))

@@ -10,9 +10,9 @@ from kgt_editor.graph.personal import Edit
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import guard, naming, objective
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.kgt.objective import Problem, ScoredTriple
+from kgt_editor.kgt.objective import ScoredEdit, ScoredTriple
 from kgt_editor.kgt.retrieval import Asking
-from kgt_editor.lm import forest, tree
+from kgt_editor.lm import continuations, tree
 from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.tokens import continuation_ids_batch
@@ -31,7 +31,7 @@ class PlannedEdit:
     head: str
 
 
-def score(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> list[Problem]:
+def score(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> list[ScoredEdit]:
     """All numbers of the edits: P(z|q), P(a|q,z) and the plain P(a|q)."""
     hparams = asked[0].model.hparams
     if hparams.guard == "similarity":
@@ -39,7 +39,7 @@ def score(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> li
     return _score_by_retrieval(asked, proposals)
 
 
-def _score_by_retrieval(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> list[Problem]:
+def _score_by_retrieval(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> list[ScoredEdit]:
     """With P(r | T_retrieve): one forward pass where the reading has no contrast, two where it has."""
     pairs: list[tree.Pair] = []
     parts: list[tuple[list[Triple], list[Triple], Asking]] = []
@@ -53,7 +53,7 @@ def _score_by_retrieval(asked: Sequence[PlannedEdit], proposals: Sequence[list[T
         pairs += model.retrieval.pairs(query, one.head, asking.scored)
         pairs += continuation_ids_batch(model.tok, prompts, [one.request.target_new] * len(prompts))
         parts.append((present, triples, asking))
-    scores = iter(forest.score_continuations(asked[0].model.lm, pairs))
+    scores = iter(continuations.score_continuations(asked[0].model.lm, pairs))
     problems = []
     for one, proposed, (present, triples, asking) in zip(asked, proposals, parts, strict=True):
         retrieval = objective.ended({name: next(scores).log_prob for name in asking.scored}, asking.longer)
@@ -64,21 +64,21 @@ def _score_by_retrieval(asked: Sequence[PlannedEdit], proposals: Sequence[list[T
         }
         replaced = tuple(known[z] for z in _replaced(one, present))
         listed = tuple(known[z] for z in proposed), tuple(known[z] for z in present)
-        problems.append(Problem(*listed, next(scores), replaced=replaced))
+        problems.append(ScoredEdit(*listed, next(scores), replaced=replaced))
     return problems
 
 
-def _score_by_similarity(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> list[Problem]:
+def _score_by_similarity(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> list[ScoredEdit]:
     """With the guard ``similarity``: triples that it turns away are not read, they change nothing."""
     problems = []
     for one, proposed in zip(asked, proposals, strict=True):
-        model, told = one.model, one.request
-        listed = model.candidates(one.head, told.prompt)
-        bearing = dict(zip(listed, model.retrieval.bearing(told.prompt, told.subject, listed), strict=True))
+        model, request = one.model, one.request
+        listed = model.candidates(one.head, request.prompt)
+        bearing = dict(zip(listed, model.retrieval.bearing(request.prompt, request.subject, listed), strict=True))
         present = [triple for triple in listed if bearing[triple] >= model.hparams.least_log]
         if all(triple in bearing and triple not in present for triple in proposed):
             # All of H is there, under questions that are not this one: the user's own words name it apart.
-            proposed = [Triple(one.head, naming.from_query(told.prompt, told.subject), told.target_new)]
+            proposed = [Triple(one.head, naming.from_query(request.prompt, request.subject), request.target_new)]
         triples = list(dict.fromkeys([*proposed, *present]))
         retrieval = [bearing.get(triple, 0.0) for triple in triples]
         read = _read(one, triples, present, [math.exp(value) for value in retrieval])
@@ -86,10 +86,10 @@ def _score_by_similarity(asked: Sequence[PlannedEdit], proposals: Sequence[list[
             triple: ScoredTriple(triple, value, found.log_prob, found.greedy)
             for triple, value, found in zip(triples, retrieval, read, strict=True)
         }
-        (plain,) = score_targets(model.lm, model.tok, [told.prompt], [told.target_new])
+        (plain,) = score_targets(model.lm, model.tok, [request.prompt], [request.target_new])
         replaced = tuple(known[z] for z in _replaced(one, present, bearing))
         problems.append(
-            Problem(tuple(known[z] for z in proposed), tuple(known[z] for z in present), plain, True, replaced)
+            ScoredEdit(tuple(known[z] for z in proposed), tuple(known[z] for z in present), plain, True, replaced)
         )
     return problems
 
@@ -107,10 +107,10 @@ def _read(
 
 def _reading(one: PlannedEdit, triple: Triple, present: Sequence[Triple]) -> str:
     """The reasoning prompt; a triple that is not in the graph yet will be there because of this very feedback."""
-    told = one.request
-    new = Edit(0, told.prompt, told.target_new, added=(triple,))
+    request = one.request
+    new = Edit(0, request.prompt, request.target_new, added=(triple,))
     feedback = one.model.retrieval.origin(triple) if triple in present else new
-    return one.model.reader.prompt(told.prompt, triple, feedback)
+    return one.model.reader.prompt(request.prompt, triple, feedback)
 
 
 def _replaced(

@@ -198,8 +198,8 @@ def _try(model: Any, window: int | None, way: Way) -> tuple[str, bool]:
         # Whatever a model's own code raises where it is given a tree: it can be read in another way.
         if out_of_memory(error):
             return f"there is no memory for a sample in {way.value}", False
-        told = str(error).strip().splitlines() or [""]
-        return f"it cannot be given texts in {way.value} ({type(error).__name__}: {told[0][:100]})", True
+        lines = str(error).strip().splitlines() or [""]
+        return f"it cannot be given texts in {way.value} ({type(error).__name__}: {lines[0][:100]})", True
     if worst <= tolerance(model):
         return "", True
     return f"texts read in {way.value} change each other", True

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from kgt_editor.lm.forest import continuation_log_probs
+from kgt_editor.lm.continuations import continuation_log_probs
 from kgt_editor.lm.forward import takes
 from kgt_editor.lm.target import TargetScore
 

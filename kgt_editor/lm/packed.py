@@ -41,7 +41,7 @@ def score_packed(
     order = sorted(range(len(pairs)), key=lambda index: texts[index])
     scores: dict[int, TargetScore] = {}
 
-    def planted(start: int, end: int) -> Iterator[tuple[list[int], int]]:
+    def packed(start: int, end: int) -> Iterator[tuple[list[int], int]]:
         """Trees of the texts in order from ``start`` on, as lists of pairs, and how many nodes each has."""
         tree: list[int] = []
         nodes = 0
@@ -57,7 +57,7 @@ def score_packed(
 
     def fitting(start: int) -> int:
         count = widest = 0
-        for number, (tree, nodes) in enumerate(planted(start, len(order)), 1):
+        for number, (tree, nodes) in enumerate(packed(start, len(order)), 1):
             widest = max(widest, nodes)
             if count and number * widest > rows * max_nodes:
                 break
@@ -65,10 +65,10 @@ def score_packed(
         return count
 
     def run(start: int, end: int) -> None:
-        trees = [tree for tree, _ in planted(start, end)]
-        planted_pairs = [[pairs[index] for index in tree] for tree in trees]
-        logits, columns = run_packed(model, planted_pairs)
-        found = _read(model, logits, columns, [target for row in planted_pairs for _, target in row])
+        trees = [tree for tree, _ in packed(start, end)]
+        packed_pairs = [[pairs[index] for index in tree] for tree in trees]
+        logits, columns = run_packed(model, packed_pairs)
+        found = _read(model, logits, columns, [target for row in packed_pairs for _, target in row])
         scores.update(zip(chain.from_iterable(trees), found, strict=True))
 
     in_passes(len(order), fitting, run, most)
@@ -85,7 +85,7 @@ def _new_nodes(before: Sequence[int], ids: Sequence[int]) -> int:
     return len(ids) - shared
 
 
-class _Planted:
+class _Row:
     """A tree of pairs in sorted order, its nodes numbered in the order in which a walk meets them.
 
     Attributes:
@@ -123,14 +123,14 @@ def run_packed(model: Any, rows: Sequence[Sequence[Pair]]) -> tuple[Tensor, list
         pairs one after the other.
     """
     device = device_of(model)
-    planted = [_Planted(pairs) for pairs in rows]
-    width = max(len(tree.ids) for tree in planted)
-    keep = max(len(tree.asked) for tree in planted)
+    packed = [_Row(pairs) for pairs in rows]
+    width = max(len(tree.ids) for tree in packed)
+    keep = max(len(tree.asked) for tree in packed)
     ids = np.zeros((len(rows), width), dtype=np.int64)
     positions = np.zeros_like(ids)
     seen = np.tile(np.eye(width, dtype=bool), (len(rows), 1, 1))  # padding, in front, sees itself alone
     columns: list[int] = []  # of each scored token among the logits that are kept, all rows one after the other
-    for row, tree in enumerate(planted):
+    for row, tree in enumerate(packed):
         # The nodes whose next token is asked for come last, so that only their logits are computed.
         order = np.concatenate([np.setdiff1d(np.arange(len(tree.ids)), tree.asked), tree.asked]).astype(np.int64)
         first = width - len(order)

@@ -26,8 +26,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a device, or the machine, has no memory left."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    told = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in told for words in _OUT_OF_MEMORY)
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in message for words in _OUT_OF_MEMORY)
 
 
 def in_passes(

@@ -94,10 +94,10 @@ class Sample:
         between = [(trunk, [token % size for token in tokens] + [0]) for tokens in fill]
         pairs = [(trunk, branches[0]), *between, (trunk, branches[1])]
         logits, places = run_packed(model, [pairs, [short]])
-        told = torch.tensor(places).split([len(target) for _, target in [*pairs, short]])
+        parts = torch.tensor(places).split([len(target) for _, target in [*pairs, short]])
         compared = [
             (logits[rows.to(logits.device)].float().log_softmax(-1), right)
-            for rows, right in ((told[0], first[at_part:]), (told[-2], second), (told[-1], first[: self.few]))
+            for rows, right in ((parts[0], first[at_part:]), (parts[-2], second), (parts[-1], first[: self.few]))
         ]
         # As kgt.ranking reads: prompts, then what is behind their ends, some branches a pass, the others cut off again.
         tree = Tree(model)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kgt_editor.errors import UsageError
-from kgt_editor.lm.forest import score_each
+from kgt_editor.lm.continuations import score_each
 from kgt_editor.lm.target import TargetScore, max_positions
 from kgt_editor.lm.tokens import continuation_ids_batch
 

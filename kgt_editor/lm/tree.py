@@ -83,7 +83,7 @@ def score_branches(tree: Tree, branches: Sequence[Branch], max_nodes: int = MAX_
 
 
 def tree_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES) -> list[Tensor]:
-    """:func:`kgt_editor.lm.forest.continuation_log_probs` of a model that reads trees.
+    """:func:`kgt_editor.lm.continuations.continuation_log_probs` of a model that reads trees.
 
     Raises:
         KgtError: a pair is longer than the model's context.

@@ -42,8 +42,8 @@ def figure_3(rows: pd.DataFrame) -> Figure | None:
         figure = Figure(figsize=(6.4, 3.1))
         axes = figure.subplots(1, 2, sharey=True)
         for panel, (measure, title) in zip(axes, _PANELS.items(), strict=True):
-            for offset, (told, found) in zip((-0.19, 0.19), kinds.items(), strict=True):
-                _bars(panel, found, models, measure, offset, told)
+            for offset, (user_named, found) in zip((-0.19, 0.19), kinds.items(), strict=True):
+                _bars(panel, found, models, measure, offset, user_named)
             panel.set_title(title)
             panel.set_xticks(range(len(models)), [model_label(model) for model in models])
             panel.tick_params(axis="x", length=0)
@@ -53,14 +53,16 @@ def figure_3(rows: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _bars(panel: Axes, found: pd.DataFrame, models: Sequence[str], measure: str, offset: float, told: bool) -> None:
+def _bars(
+    panel: Axes, found: pd.DataFrame, models: Sequence[str], measure: str, offset: float, user_named: bool
+) -> None:
     colour = look("kgt").colour
     style: dict[str, Any] = {
-        "facecolor": "none" if told else colour,
+        "facecolor": "none" if user_named else colour,
         "edgecolor": colour,
-        "hatch": "////" if told else "",
+        "hatch": "////" if user_named else "",
     }
-    label: str | None = f"KGT, {_FEEDBACK[told]}"
+    label: str | None = f"KGT, {_FEEDBACK[user_named]}"
     for place, model in enumerate(models):
         row = found[(found["model"] == model) & (found["seeds"] > 0)]
         if row.empty:

@@ -155,7 +155,7 @@ def _from_summary(row: dict[str, Any]) -> dict[str, Any]:
     found["preparation_seconds"] = row.get("preparation_seconds")
     found["failed_edits"] = row["failed_edits"]
     if row.get("edit_outcomes"):
-        found |= {name: row["edit_outcomes"].get(told, 0) for told, name in OUTCOMES.items()}
+        found |= {name: row["edit_outcomes"].get(outcome, 0) for outcome, name in OUTCOMES.items()}
     return _costs(found, row["editor"], row)
 
 
@@ -222,8 +222,8 @@ def silence(runs: Sequence[Run]) -> list[str]:
     """A notice for every run whose unedited model says nothing to some of the prompts that edits are to leave alone."""
     notices = []
     for run in runs:
-        told = [row["silence"] for row in (run.summary or {}).get("rows", ()) if row.get("silence")]
-        asked, silent = (sum(one[name] for one in told) for name in ("asked", "silent"))
+        silences = [row["silence"] for row in (run.summary or {}).get("rows", ()) if row.get("silence")]
+        asked, silent = (sum(one[name] for one in silences) for name in ("asked", "silent"))
         if silent:
             notices.append(
                 f"{run.name}: the unedited model says nothing to {silent / asked:.0%} of the prompts whose answers are "
@@ -251,9 +251,9 @@ def differences(runs: Sequence[Run]) -> list[str]:
             if len(by_value) == len(kinds):
                 continue
         if len(by_value) > 1:
-            told = "; ".join(f"{value} ({len(names)} runs)" for value, names in by_value.items())
+            listed = "; ".join(f"{value} ({len(names)} runs)" for value, names in by_value.items())
             tail = ": their times are not comparable" if what == "device" else ""
-            notices.append(f"the runs differ in {what}: {told}{tail}")
+            notices.append(f"the runs differ in {what}: {listed}{tail}")
     return notices + _hparam_differences(runs)
 
 

@@ -42,7 +42,7 @@ class CellFolder(CellLog):
 
     Args:
         path: the folder, which holds nothing else.
-        head: what must be the same for the cell to be gone on with: ``editor``, ``seed``, ``sizes``, ``mode`` and
+        head: what must be the same for the cell to be resumed: ``editor``, ``seed``, ``sizes``, ``mode`` and
             whatever else decides what is in the files.
         normalise: see :meth:`kgt_editor.evaluation.metrics.CaseScores.metrics`.
         every: edits between two checkpoints.
@@ -81,11 +81,11 @@ class CellFolder(CellLog):
     # What is there
 
     def _read(self) -> None:
-        told = head_of(self.path)
-        if told is None or {**told, "costs": {}} != self._head or (self.path / SPOILED).exists():
+        head = head_of(self.path)
+        if head is None or {**head, "costs": {}} != self._head or (self.path / SPOILED).exists():
             self._begin()
             return
-        self._head = told
+        self._head = head
         self.finished = {line["size"] for line in lines.rows(self.path / CELLS, self._note)}
         # Details stay on disk: the edits' own memory is what is measured, and they are many.
         self.edits = [_without_details(EditResult(**row)) for row in lines.rows(self.path / EDITS, self._note)]
@@ -185,7 +185,7 @@ class CellFolder(CellLog):
         super().edited(_without_details(edit))
         self._places.append(lines.append(self.path / EDITS, [vars(edit)]))
 
-    def told(self, start: int, stop: int) -> list[EditResult]:
+    def edits_with_details(self, start: int, stop: int) -> list[EditResult]:
         with (self.path / EDITS).open("rb") as file:
             file.seek(self._places[start])
             return [EditResult(**json.loads(file.readline())) for _ in range(start, stop)]

@@ -55,7 +55,7 @@ class CellLog:
         """Take in the next edit."""
         self.edits.append(edit)
 
-    def told(self, start: int, stop: int) -> list[EditResult]:
+    def edits_with_details(self, start: int, stop: int) -> list[EditResult]:
         """The edits from position ``start`` to ``stop``, with their details, which :attr:`edits` may lack."""
         return self.edits[start:stop]
 

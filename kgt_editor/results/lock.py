@@ -47,7 +47,7 @@ def held(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 def _told(holder: Path) -> str:
     try:
-        told = json.loads(holder.read_text(encoding="utf-8"))
-        return f"process {told['process']} on {told['machine']}"
+        owner = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {owner['process']} on {owner['machine']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

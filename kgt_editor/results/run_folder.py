@@ -91,15 +91,15 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
     def _check_manifest(self, config: dict[str, Any]) -> None:
-        told = self.manifest()
-        if told is None:
+        manifest = self.manifest()
+        if manifest is None:
             return
-        version = told.get("schema_version")
+        version = manifest.get("schema_version")
         if version != SCHEMA_VERSION:
             raise UsageError(
                 f"{self.path / MANIFEST} is of schema version {version}, this is version {SCHEMA_VERSION}: {_REMEDY}"
             )
-        asked, there = json.loads(json.dumps(config, default=str)), told.get("config") or {}
+        asked, there = json.loads(json.dumps(config, default=str)), manifest.get("config") or {}
         changed = sorted(name for name in there.keys() | asked.keys() if there.get(name) != asked.get(name))
         if changed:
             raise UsageError(f"{self.path / MANIFEST} is of a run with another {', '.join(changed)}: {_REMEDY}")

@@ -24,11 +24,11 @@ METRICS = (*CASE_METRICS, "unedited_recall")
 # Goes up when a key changes its meaning or goes away; readers refuse a version they do not know. Keys may be added
 # without. Version 2: a line of records.jsonl and of cells.jsonl, and a row of the summary, holds for the number of
 # edits in its ``size``; in version 1 a run had one. Version 3: every case has ``same_subject_kept`` and
-# ``neighbourhood_kept``, and a row says what became of its edits; a run of version 2 cannot be gone on with, as half of
+# ``neighbourhood_kept``, and a row says what became of its edits; a run of version 2 cannot be resumed, as half of
 # its cells would lack them.
 SCHEMA_VERSION = 3
 #: The versions that are read. In version 1 a run has one number of edits, and its lines do not name it; runs before
-#: version 3 have no answers without edits. A run of an older version is read, and not gone on with.
+#: version 3 have no answers without edits. A run of an older version is read, and not resumed.
 READABLE_VERSIONS = (1, 2, 3)
 
 

@@ -150,8 +150,8 @@ def costs_of(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     A cell that found its preparation in the cache says how long reading that took: the longest is the preparation's.
     """
-    told = {name: [cell[name] for cell in cells if cell.get(name) is not None] for name in _TAKE}
-    return {name: _TAKE[name](values) for name, values in told.items() if values}
+    costs = {name: [cell[name] for cell in cells if cell.get(name) is not None] for name in _TAKE}
+    return {name: _TAKE[name](values) for name, values in costs.items() if values}
 
 
 _TAKE: dict[str, Any] = {

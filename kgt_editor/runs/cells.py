@@ -17,7 +17,7 @@ from kgt_editor.results.schema import SCHEMA_VERSION, CellFailure, MissingCell, 
 from kgt_editor.results.summary import read_numbers, summary_row
 from kgt_editor.runs.console import Display
 from kgt_editor.runs.gather import gather
-from kgt_editor.runs.task import Bench, CellTask, PreparationError, run_task
+from kgt_editor.runs.task import CellTask, LoadedModel, PreparationError, run_task
 from kgt_editor.runs.workers import run_apart
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _known_facts(request: Request, seed: int) -> list[KnownFact]:
 
 
 def in_turn(
-    todo: Sequence[CellTask], folder: RunFolder, bench: Bench, display: Display, debug: bool = False
+    todo: Sequence[CellTask], folder: RunFolder, loaded: LoadedModel, display: Display, debug: bool = False
 ) -> list[CellFailure]:
     """Run cells one after the other in this process; whatever goes wrong in one of them costs no other.
 
@@ -115,7 +115,7 @@ def in_turn(
                 if task.editor_class.own_process:
                     run_apart(task, advance, display.note)
                 else:
-                    run_task(task, bench, advance, display.note)
+                    run_task(task, loaded, advance, display.note)
         except DiskError:
             raise
         except Exception as error:
@@ -140,9 +140,9 @@ def summarise(
         for size in config.stops:
             if (name, size) in numbers:
                 outcome.rows.append(summary_row(numbers[name, size], **facts))
-    told = {(one.editor, one.seed) for one in failed}
+    known_failures = {(one.editor, one.seed) for one in failed}
     for (name, seed), left in missing(request, folder).items():
-        if not {(name, seed), (name, None)} & told:
+        if not {(name, seed), (name, None)} & known_failures:
             outcome.missing.append(MissingCell(name, seed, left))
     ordered = {(name, size): numbers.get((name, size), []) for name in request.editors for size in config.stops}
     summary: Summary = {"schema_version": SCHEMA_VERSION, "rows": outcome.rows, "comparisons": comparisons(ordered)}

@@ -70,10 +70,10 @@ class Display:
 
     def finished(self, cell: Mapping[str, Any]) -> None:
         """Says that a cell is complete; ``cell`` is its last line of ``cells.jsonl``."""
-        told = f"{_title(cell['editor'], cell['seed'])}: {cell['cases']} edits"
+        line = f"{_title(cell['editor'], cell['seed'])}: {cell['cases']} edits"
         if cell["failed_edits"]:
-            told += f", {cell['failed_edits']} edits failed, the first because: {cell['first_failure']}"
-        self._line(told)
+            line += f", {cell['failed_edits']} edits failed, the first because: {cell['first_failure']}"
+        self._line(line)
 
     def note(self, text: str) -> None:
         """Says something about the whole run."""
@@ -107,7 +107,7 @@ def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     edits = ", ".join(f"{size:,}" for size in sizes)
     title = f"{first['model']} on {first['dataset']}: {edits} {first['mode']} edits, {seeds} seed(s)"
     several = len(sizes) > 1
-    kept = {name: told for name, told in _KEPT_COLUMNS.items() if any(row["metrics"].get(name) for row in rows)}
+    kept = {name: heading for name, heading in _KEPT_COLUMNS.items() if any(row["metrics"].get(name) for row in rows)}
     shares = _COLUMNS | kept
     outcomes = any(row.get("edit_outcomes") for row in rows)
     headings = ["editor", *(["edits"] if several else []), *shares.values(), *_COST_COLUMNS]
@@ -133,8 +133,8 @@ def _table(title: str, lines: Sequence[Sequence[str]], caption: str | None) -> T
 
 
 def _silence(rows: Sequence[dict[str, Any]]) -> str | None:
-    told = [row["silence"] for row in rows if row.get("silence")]
-    asked, silent = (sum(one[name] for one in told) for name in ("asked", "silent"))
+    silences = [row["silence"] for row in rows if row.get("silence")]
+    asked, silent = (sum(one[name] for one in silences) for name in ("asked", "silent"))
     if not silent:
         return None
     return f"Kept: to {silent / asked:.0%} of the prompts the unedited model says nothing; silence again is kept."
@@ -149,8 +149,8 @@ def _shares(row: dict[str, Any], columns: Iterable[str]) -> list[str]:
 
 
 def _outcomes(row: dict[str, Any]) -> str:
-    told = row.get("edit_outcomes")
-    return "/".join(str(told.get(name, 0)) for name in OUTCOMES) if told else "-"
+    counts = row.get("edit_outcomes")
+    return "/".join(str(counts.get(name, 0)) for name in OUTCOMES) if counts else "-"
 
 
 def _costs(row: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from kgt_editor.lm.layers import device_of
 from kgt_editor.progress import Advance, Note
 from kgt_editor.runs.cells import MAX_KNOWN_FACTS
 from kgt_editor.runs.environment import environment
-from kgt_editor.runs.task import Bench
+from kgt_editor.runs.task import LoadedModel
 
 if TYPE_CHECKING:
     from kgt_editor.runs.request import Request
@@ -44,16 +44,16 @@ class ModelInfoTask:
 
     def __call__(self, advance: Advance, note: Note) -> ModelInfo:
         disable_progress_bar()
-        return model_info(self.request, bench_of(self.request), advance)
+        return model_info(self.request, loaded_model(self.request), advance)
 
 
-def bench_of(request: Request) -> Bench:
+def loaded_model(request: Request) -> LoadedModel:
     """The request's model, loaded."""
     config = request.config
-    return Bench(config.model, config.device, config.dtype, config.device_map)
+    return LoadedModel(config.model, config.device, config.dtype, config.device_map)
 
 
-def model_info(request: Request, bench: Bench, advance: Advance) -> ModelInfo:
+def model_info(request: Request, loaded: LoadedModel, advance: Advance) -> ModelInfo:
     """What has to be known of the model before a cell runs.
 
     Raises:
@@ -61,12 +61,12 @@ def model_info(request: Request, bench: Bench, advance: Advance) -> ModelInfo:
     """
     config = request.config
     for name, editor in request.editors.items():
-        ok, reason = editor.supports(bench.model)
+        ok, reason = editor.supports(loaded.model)
         if not ok:
             raise UnsupportedModelError(f"editor '{name}' cannot edit '{config.model}': {reason}; leave it out")
-    made = environment(device_of(bench.model))
+    made = environment(device_of(loaded.model))
     if not config.known_only:
         return ModelInfo(made)
-    records = KnownRecords(scorer(bench.model, bench.tok, config.texts_a_pass), request.data, advance)
+    records = KnownRecords(scorer(loaded.model, loaded.tok, config.texts_a_pass), request.data, advance)
     data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
     return ModelInfo(made, data, records.share())

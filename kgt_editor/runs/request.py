@@ -145,16 +145,16 @@ def check_request(
 def hparams_sources(request: Request) -> dict[str, str]:
     """Where each row's hyperparameters come from, for the manifest: ``given``, ``shipped`` or ``derived``, and from
     what. Rows without any are left out."""
-    told = {}
+    sources = {}
     for name, editor in request.editors.items():
         if (origin := editor.origin) is None:
             continue
         if origin.path is None:
-            told[name] = f"derived: {origin.derived}"
+            sources[name] = f"derived: {origin.derived}"
         else:
             kind = "given" if _given(request, origin.path) else "shipped"
-            told[name] = f"{kind}: {_short(origin.path)}"
-    return told
+            sources[name] = f"{kind}: {_short(origin.path)}"
+    return sources
 
 
 def hparams_notes(request: Request) -> list[str]:

@@ -16,9 +16,9 @@ from kgt_editor.runs.console import Display
 from kgt_editor.runs.environment import now
 from kgt_editor.runs.gather import gather
 from kgt_editor.runs.launch.base import Task
-from kgt_editor.runs.model_info import ModelInfo, ModelInfoTask, bench_of, model_info
+from kgt_editor.runs.model_info import ModelInfo, ModelInfoTask, loaded_model, model_info
 from kgt_editor.runs.request import Request, hparams_sources, resolved_config
-from kgt_editor.runs.task import Bench
+from kgt_editor.runs.task import LoadedModel
 from kgt_editor.runs.workers import Workers
 
 Overwrite = Literal["never", "only-missing", "always"]
@@ -68,19 +68,19 @@ def run(
     # Nothing is left behind of a request that turns out to be impossible, and no model loaded for one that is done.
     ready = None if (path / MANIFEST).is_file() else _ready(request, display, workers)
     with RunFolder.opened(path, resolved, display.note, anew=policy.overwrite == "always") as folder:
-        told = folder.manifest()
+        earlier = folder.manifest()
         for cell in folder.unfinished():
             gather(cell, folder, display)
-        if told is not None and (policy.overwrite == "never" or not missing(request, folder)):
+        if earlier is not None and (policy.overwrite == "never" or not missing(request, folder)):
             display.note(f"{path.name} is there already; --overwrite always would measure it again")
-            outcome = summarise(request, folder, [], told.get("known_only"))
-            if not outcome.missing and told.get("status") != "complete":
-                folder.write(MANIFEST, {"ended": now(), **told, "status": "complete"})
+            outcome = summarise(request, folder, [], earlier.get("known_only"))
+            if not outcome.missing and earlier.get("status") != "complete":
+                folder.write(MANIFEST, {"ended": now(), **earlier, "status": "complete"})
             return outcome
-        request, bench, found = ready or _ready(request, display, workers)
+        request, loaded, found = ready or _ready(request, display, workers)
         known = found.known
-        _check_machine(told, found.environment, display)
-        manifest = _manifest(request, resolved, command, found, told)
+        _check_machine(earlier, found.environment, display)
+        manifest = _manifest(request, resolved, command, found, earlier)
         folder.write(MANIFEST, {**manifest, "status": "running"})
         failed: list[CellFailure] = []
         interrupted = False
@@ -89,8 +89,8 @@ def run(
             if workers is not None:
                 failed = workers.cells(todo, folder, display)
             else:
-                assert bench is not None
-                failed = in_turn(todo, folder, bench, display, policy.debug)
+                assert loaded is not None
+                failed = in_turn(todo, folder, loaded, display, policy.debug)
         except KeyboardInterrupt:
             interrupted = True
         except DiskError:
@@ -109,7 +109,7 @@ def run(
         return outcome
 
 
-_Ready = tuple[Request, Bench | None, ModelInfo]
+_Ready = tuple[Request, LoadedModel | None, ModelInfo]
 
 
 def _ready(request: Request, display: Display, workers: Workers | None) -> _Ready:
@@ -118,18 +118,18 @@ def _ready(request: Request, display: Display, workers: Workers | None) -> _Read
     Raises:
         UsageError: the model cannot be loaded, knows too little, or an editor does not support it.
     """
-    bench = None
+    loaded = None
     if workers is not None:
         found = workers.do(Task("the model", ModelInfoTask(request), workers.needs), display)
     else:
-        bench = bench_of(request)
+        loaded = loaded_model(request)
         with display.stage("known facts", None) as advance:
-            found = model_info(request, bench, advance)
+            found = model_info(request, loaded, advance)
     if found.known is None:
-        return request, bench, found
+        return request, loaded, found
     share, data = found.known, found.data or request.data
     display.note(f"the model knows {share['known']} of the {share['asked']} records asked ({share['share']:.1%})")
-    return replace(request, data=data), bench, found
+    return replace(request, data=data), loaded, found
 
 
 def _manifest(
@@ -137,14 +137,14 @@ def _manifest(
     resolved: dict[str, Any],
     command: Sequence[str],
     found: ModelInfo,
-    told: dict[str, Any] | None,
+    earlier: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The manifest of a run that begins, or that of one that is gone on with and a line that says so."""
+    """The manifest of a run that begins, or that of one that is resumed and a line that says so."""
     made = found.environment
-    if told is not None:
+    if earlier is not None:
         again = {"started": now(), "command": list(command), "environment": made}
-        kept = {name: value for name, value in told.items() if name not in ("ended", "status")}
-        return {**kept, "resumed": [*told.get("resumed", ()), again]}
+        kept = {name: value for name, value in earlier.items() if name not in ("ended", "status")}
+        return {**kept, "resumed": [*earlier.get("resumed", ()), again]}
     return {
         "schema_version": SCHEMA_VERSION,
         "run": request.folder.name,
@@ -159,13 +159,13 @@ def _manifest(
     }
 
 
-def _check_machine(told: dict[str, Any] | None, here: dict[str, Any], display: Display) -> None:
+def _check_machine(earlier: dict[str, Any] | None, here: dict[str, Any], display: Display) -> None:
     """Refuse to go on with a run on another kind of device; say what else differs and may move the last digits.
 
     Raises:
         UsageError: half of the run would be measured on a GPU and half on a CPU.
     """
-    before = (told or {}).get("environment")
+    before = (earlier or {}).get("environment")
     if not before:
         return
     kinds = str(before.get("device")).partition(":")[0], str(here["device"]).partition(":")[0]

@@ -72,7 +72,7 @@ class CellTask:
 
     @property
     def head(self) -> dict[str, Any]:
-        """What must be the same for a folder to be gone on with."""
+        """What must be the same for a folder to be resumed."""
         return {
             "schema_version": SCHEMA_VERSION,
             "digest": self.digest,
@@ -85,7 +85,7 @@ class CellTask:
 
 
 @dataclass
-class Bench:
+class LoadedModel:
     """A loaded model on which one process runs cells, one after the other.
 
     Attributes:
@@ -144,7 +144,7 @@ class Bench:
 
 def run_task(
     task: CellTask,
-    bench: Bench | None = None,
+    loaded: LoadedModel | None = None,
     advance: Advance = quiet,
     note: Note = quiet,
 ) -> None:
@@ -152,7 +152,7 @@ def run_task(
 
     Args:
         task: what to do.
-        bench: with the task's model loaded; it is loaded here without one.
+        loaded: with the task's model loaded; it is loaded here without one.
         advance: progress, ``(stage, done, total)``.
         note: told what was found broken and is done again, and where a cell goes on.
 
@@ -166,12 +166,12 @@ def run_task(
     with CellFolder.opened(task.folder, task.head, task.normalise, task.checkpoint_every, note) as log:
         if log.complete:
             return
-        bench = bench or Bench(task.model, task.device, task.dtype, task.device_map)
-        bench.clear()
-        before = BaseAnswers(task.answers, bench.base.fingerprint)
-        task.plan.ask_before(bench.model, bench.tok, before, advance)
-        forward_seconds, inference_bytes = bench.inference(task.plan.records)
-        editor, seconds = bench.prepared(task, advance, note)
+        loaded = loaded or LoadedModel(task.model, task.device, task.dtype, task.device_map)
+        loaded.clear()
+        before = BaseAnswers(task.answers, loaded.base.fingerprint)
+        task.plan.ask_before(loaded.model, loaded.tok, before, advance)
+        forward_seconds, inference_bytes = loaded.inference(task.plan.records)
+        editor, seconds = loaded.prepared(task, advance, note)
         log.set_costs(
             {
                 "forward_seconds": forward_seconds,
@@ -180,7 +180,7 @@ def run_task(
             }
         )
         try:
-            run_cell(editor, bench.model, bench.tok, task.plan, bench.base, log, advance, before)
+            run_cell(editor, loaded.model, loaded.tok, task.plan, loaded.base, log, advance, before)
         except SpoiledCellError:
             log.spoil()
             raise

@@ -4,6 +4,7 @@ import importlib.metadata
 
 import pytest
 
+from kgt_editor import registry
 from kgt_editor.data import base
 from kgt_editor.data.base import DataSet, KnownFact, content_hash
 from kgt_editor.errors import UsageError
@@ -42,7 +43,9 @@ def test_the_content_hash_follows_the_content(tiny_records):
 
 
 def test_unknown_missing_and_superfluous_are_named(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown data set 'wolrd'; known: .*world.*counterfact"):
+    with pytest.raises(
+        UsageError, match=r"unknown data set 'wolrd'; did you mean 'world'\? known: .*world.*counterfact"
+    ):
         base.load("wolrd")
     with pytest.raises(UsageError, match="'world' is shipped with the package and takes no --data"):
         base.load("world", data=tmp_path / "x.json")
@@ -59,8 +62,8 @@ def test_a_plugin_is_found_by_its_entry_point(monkeypatch, toy, tmp_path):
         assert group == "kgt_editor.datasets"
         return (Point(),)
 
-    monkeypatch.setattr(base, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "entry_points", entry_points)
     assert base.available()["mine"] == "from package:load"
     assert base.load("mine").name == "mine None"
     assert base.load("mine", tmp_path).name == f"mine {tmp_path}"
-    assert importlib.metadata.entry_points is not base.entry_points
+    assert importlib.metadata.entry_points is not registry.entry_points

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from kgt_editor import registry
 from kgt_editor.editors import base
+from kgt_editor.editors.names import EDITORS
 from kgt_editor.editors.none import NoneEditor
 from kgt_editor.editors.rome import ROMEEditor
 from kgt_editor.errors import KgtError, UsageError
@@ -19,7 +21,7 @@ HPARAMS = Path(__file__).parents[2] / "hparams"
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_REGISTERED", {})
+    monkeypatch.setattr(EDITORS, "_registered", {})
 
 
 def test_every_shipped_yaml_loads_through_its_editor() -> None:
@@ -133,7 +135,7 @@ def test_registered_editors_are_found() -> None:
     ("name", "target", "match"),
     [
         ("rome", "somewhere:Else", "registered already"),
-        ("mine", "no_colon", "module:Class"),
+        ("mine", "no_colon", "module:attribute"),
         ("Mine", "a:B", "lower case"),
         ("my:own", "a:B", "preset"),
     ],
@@ -144,8 +146,8 @@ def test_bad_registrations_are_refused(name: str, target: str, match: str) -> No
 
 
 def test_editors_of_other_packages_come_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("theirs", "kgt_editor.editors.none:NoneEditor", base.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(base, "entry_points", lambda group: [point] if group == base.ENTRY_POINT_GROUP else [])
+    point = EntryPoint("theirs", "kgt_editor.editors.none:NoneEditor", EDITORS.group)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == EDITORS.group else [])
     assert base.get_editor_class("theirs") is NoneEditor
     assert base.names()[-1] == "theirs"
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from kgt_editor.editors.memory import Memory, Told
+from kgt_editor.editors.memory import Feedback, Memory
 
-ADA = Told("The mother tongue of Ada Brun is", "Ada Brun", "Norrish", "f1")
-MILO = Told("The mother tongue of Milo Castrel is", "Milo Castrel", "Old Velmoran", "f2")
-INES = Told("Ines Dorwald was born in the town of", "Ines Dorwald", "Tarsil", "f3")
+ADA = Feedback("The mother tongue of Ada Brun is", "Ada Brun", "Norrish", "f1")
+MILO = Feedback("The mother tongue of Milo Castrel is", "Milo Castrel", "Old Velmoran", "f2")
+INES = Feedback("Ines Dorwald was born in the town of", "Ines Dorwald", "Tarsil", "f3")
 
 
 def test_a_new_answer_takes_the_place_of_the_old_one_and_is_the_newest() -> None:
     memory = Memory([ADA, MILO])
-    again = Told(ADA.prompt.upper(), "Ada Brun", "Tarsi", "f4")
+    again = Feedback(ADA.prompt.upper(), "Ada Brun", "Tarsi", "f4")
     memory.add([again])
-    assert memory.told == (MILO, again)
-    memory.add([INES, Told(INES.prompt, "Ines Dorwald", "Quindle", "f5")])
-    assert [item.fact for item in memory.told] == ["f2", "f4", "f5"]
+    assert memory.feedback == (MILO, again)
+    memory.add([INES, Feedback(INES.prompt, "Ines Dorwald", "Quindle", "f5")])
+    assert [item.fact for item in memory.feedback] == ["f2", "f4", "f5"]
     assert len(memory) == 3
 
 
@@ -36,17 +36,17 @@ def test_what_is_found_keeps_its_order_and_what_shares_no_word_is_left_out() -> 
 
 
 def test_of_equally_close_feedback_the_newer_is_taken() -> None:
-    twin = Told("Of mother tongue Ada Brun is the", "Ada Brun", "Quin", "f4")
+    twin = Feedback("Of mother tongue Ada Brun is the", "Ada Brun", "Quin", "f4")
     assert Memory([ADA, twin]).closest("Ada Brun", 1) == [twin]
     assert Memory([twin, ADA]).closest("Ada Brun", 1) == [ADA]
 
 
 def test_feedback_put_back_is_what_is_searched() -> None:
     memory = Memory([ADA])
-    before = memory.told
+    before = memory.feedback
     memory.add([MILO])
     assert memory.closest("Milo Castrel", 1) == [MILO]
-    memory.told = before
+    memory.feedback = before
     assert memory.closest("Milo Castrel", 1) == []
 
 
@@ -69,6 +69,6 @@ def test_a_target_joined_to_its_prompt_chooses_nothing() -> None:
 
 
 def test_prompts_without_words_are_remembered_too() -> None:
-    odd = Told("?!", "", "yes", "f6")
+    odd = Feedback("?!", "", "yes", "f6")
     assert Memory([odd, ADA]).closest("Ada Brun", 2) == [ADA]
     assert Memory([odd]).closest("Ada Brun", 2) == []

@@ -16,7 +16,7 @@ from torch import nn
 
 from kgt_editor.editors.base import create_editor
 from kgt_editor.editors.icl import ICLEditor, ICLHParams
-from kgt_editor.editors.memory import Told
+from kgt_editor.editors.memory import Feedback
 from kgt_editor.editors.oppu import OPPUEditor, OPPUHParams, apply_oppu_to_model, encode_feedback, tune
 from kgt_editor.editors.oppu_model import PersonalLM, with_shared_weights
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
@@ -41,9 +41,9 @@ def logits(model: Any, tok: Any, text: str = PROMPTS[0]) -> torch.Tensor:
     return found
 
 
-def told(request: dict[str, str]) -> Told:
+def told(request: dict[str, str]) -> Feedback:
     prompt = request["prompt"].replace("{}", request["subject"])
-    return Told(prompt, request["subject"], request["target_new"], f"{prompt} {request['target_new']}")
+    return Feedback(prompt, request["subject"], request["target_new"], f"{prompt} {request['target_new']}")
 
 
 def test_a_new_adapter_changes_nothing(tiny_lm: LM) -> None:
@@ -85,7 +85,7 @@ def test_users_share_the_weights_and_nothing_else(tiny_lm: LM) -> None:
     OPPUEditor(milo.hparams).apply(milo, tok, [LONG])
     OPPUEditor(ada.hparams).apply(ada, tok, [SHORT], copy=True)
     assert torch.equal(logits(ada, tok), seen)
-    assert [item.target for item in ada.memory.told] == ["Old Velmoran"]
+    assert [item.target for item in ada.memory.feedback] == ["Old Velmoran"]
 
 
 def test_the_loss_is_the_answers_cross_entropy(tiny_lm: LM) -> None:
@@ -112,7 +112,7 @@ def test_one_step_is_adamws_on_the_adapter_alone(tiny_lm: LM) -> None:
     assert any(gradient.any() for gradient in gradients)
 
 
-def _gradients(personal: PersonalLM, items: list[Told]) -> list[torch.Tensor]:
+def _gradients(personal: PersonalLM, items: list[Feedback]) -> list[torch.Tensor]:
     ids, mask, labels = encode_feedback(personal, items)
     for parameter in personal.tuned:
         parameter.requires_grad_(True)
@@ -131,7 +131,7 @@ def test_an_edit_goes_on_from_the_users_present_adapter(tiny_lm: LM) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(personal.tuned, fresh.tuned, strict=True) if b.any())
     # Ten steps of Adam move no weight further than ten learning rates and a little.
     assert all((new - old).abs().max() < 11 * 1e-2 for new, old in zip(personal.tuned, present, strict=True))
-    assert [item.target for item in personal.memory.told] == ["Old Velmoran", "Velmora"]
+    assert [item.target for item in personal.memory.feedback] == ["Old Velmoran", "Velmora"]
 
 
 def rows_seen(personal: PersonalLM, requests: list[dict[str, str]]) -> list[int]:
@@ -152,7 +152,7 @@ def test_replay_is_bounded_and_leaves_replaced_answers_out(tiny_gpt2: LM) -> Non
     assert rows_seen(personal, requests[1:2]) == [1 + 1] * 3
     assert rows_seen(personal, requests[2:]) == [2 + 2, 1 + 2] * 3
     assert rows_seen(personal, [{**requests[0], "target_new": "Tarsi"}]) == [1 + 2] * 3
-    assert [item.target for item in personal.memory.told] == ["Quin"] * 4 + ["Tarsi"]
+    assert [item.target for item in personal.memory.feedback] == ["Quin"] * 4 + ["Tarsi"]
     assert len(personal.memory) == 5
 
 
@@ -205,7 +205,7 @@ def test_saved_and_loaded_it_answers_the_same(tiny_lm: LM, tmp_path: Path) -> No
         assert (tmp_path / kind / "adapter_model.safetensors").is_file()
         loaded = PersonalLM.load(model, tok, personal.hparams, tmp_path / kind)
         assert torch.equal(logits(loaded, tok), logits(personal, tok))
-        assert loaded.memory.told == personal.memory.told
+        assert loaded.memory.feedback == personal.memory.feedback
         # The same edit goes on from either.
         more = {"prompt": "At home Tove Jarn spoke", "target_new": "Quin"}
         for user in (loaded, personal):
@@ -325,7 +325,7 @@ def test_nan_is_reported_and_nothing_changes(tiny_gpt2: LM) -> None:
     with pytest.raises(NumericalError, match="OPPU, step 0: the loss is nan; lower lr"):
         OPPUEditor(personal.hparams).apply(personal, tiny_gpt2[1], [SHORT])
     assert all(torch.equal(old, new) for old, new in zip(before, personal.tuned, strict=True))
-    assert personal.memory.told == history
+    assert personal.memory.feedback == history
     assert not any(parameter.requires_grad for parameter in personal.tuned)
 
 

@@ -11,6 +11,7 @@ import torch
 from kgt_editor.cli.compare import main
 from kgt_editor.data.base import DataSet, KnownFact
 from kgt_editor.editors import base
+from kgt_editor.editors.names import EDITORS
 
 ROOT = Path(__file__).resolve().parents[2]
 PERSON = "Zelda Quist"
@@ -20,7 +21,7 @@ PERSON = "Zelda Quist"
 def fake_editors(monkeypatch):
     """The module of fake editors, registered as ``fake``, ``memory`` and ``stubborn``."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setattr(base, "_REGISTERED", {})
+    monkeypatch.setattr(EDITORS, "_registered", {})
     base.register("fake", "fake_editors:WeightEditor")
     base.register("memory", "fake_editors:MemoryEditor")
     base.register("stubborn", "fake_editors:StubbornEditor")

@@ -20,12 +20,12 @@ from kgt_editor.results import lines
 from kgt_editor.results.lines import DiskError
 from kgt_editor.results.lock import held
 from kgt_editor.runs import task
-from kgt_editor.runs.task import Bench, run_task
+from kgt_editor.runs.task import LoadedModel, run_task
 
 
 @pytest.fixture
 def bench(saved_model):
-    return Bench(str(saved_model), "cpu", "float32")
+    return LoadedModel(str(saved_model), "cpu", "float32")
 
 
 @pytest.fixture

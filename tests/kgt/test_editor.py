@@ -19,7 +19,7 @@ from kgt_editor.kgt import relations
 from kgt_editor.kgt.editor import edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.lm import forest, tree
+from kgt_editor.lm import continuations, tree
 from kgt_editor.lm.batching import way_of
 from kgt_editor.lm.scoring import TargetScore
 
@@ -68,12 +68,12 @@ def sensible(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> LM:
 
     def best(model: Any, questions: Sequence[tuple[list[int], list[list[int]]]], k: int) -> list[list[int]]:
         ranked = []
-        for context, continuations in questions:
-            found = score(model, [(context, continuation) for continuation in continuations])
+        for context, ends in questions:
+            found = score(model, [(context, continuation) for continuation in ends])
             ranked.append(sorted(range(len(found)), key=lambda index: -found[index].log_prob)[:k])
         return ranked
 
-    monkeypatch.setattr(forest, "score_continuations", score)
+    monkeypatch.setattr(continuations, "score_continuations", score)
     monkeypatch.setattr(relations, "best_continuations", best)
     return tiny_gpt2
 
@@ -226,14 +226,14 @@ def test_a_batch_with_a_bad_edit_changes_no_graph(sensible: LM, monkeypatch: pyt
     users = [enhanced(sensible, *BASE) for _ in range(2)]
     with pytest.raises(UsageError, match="'subject' is missing"):
         edit_batch(users, [request(), request(subject="")])
-    sensible_score = forest.score_continuations
+    sensible_score = continuations.score_continuations
 
     def fails_later(model: Any, pairs: Sequence[tree.Pair], *sizes: Any) -> list[TargetScore]:
         if users[0].graph.journal:
             raise NumericalError("NaN logits")
         return sensible_score(model, pairs)
 
-    monkeypatch.setattr(forest, "score_continuations", fails_later)
+    monkeypatch.setattr(continuations, "score_continuations", fails_later)
     with pytest.raises(NumericalError):
         edit_batch([*users, users[1]], [request(), request(), request("Quindle")])
     assert [triples(user) for user in users] == [set(BASE), set(BASE)]

@@ -8,7 +8,7 @@ import pytest
 
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective
-from kgt_editor.kgt.objective import Problem, ScoredTriple
+from kgt_editor.kgt.objective import ScoredEdit, ScoredTriple
 from kgt_editor.lm.scoring import TargetScore
 
 
@@ -23,8 +23,8 @@ ANIMAL = scored("animal", 0.01, 0.05, "is")
 PLAIN = TargetScore(math.log(0.04), 1, False)
 
 
-def problem(*present: ScoredTriple) -> Problem:
-    return Problem((VEGETABLES,), present, PLAIN)
+def problem(*present: ScoredTriple) -> ScoredEdit:
+    return ScoredEdit((VEGETABLES,), present, PLAIN)
 
 
 def test_retrieval_is_renormalised_over_the_graph() -> None:
@@ -78,7 +78,7 @@ def test_whether_the_model_answers_right(graph: list[ScoredTriple], inference: s
 
 
 def test_the_plain_answer_counts_where_no_triple_is_usable() -> None:
-    knows = Problem((VEGETABLES,), (), TargetScore(0.0, 1, True))
+    knows = ScoredEdit((VEGETABLES,), (), TargetScore(0.0, 1, True))
     assert objective.answers_right(knows, [ANIMAL], 0.05, "top1")
     assert not objective.answers_right(knows, [ANIMAL], 0.0, "top1")
 

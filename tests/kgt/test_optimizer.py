@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective
 from kgt_editor.kgt.hparams import KGTHyperParams
-from kgt_editor.kgt.objective import Problem, ScoredTriple
+from kgt_editor.kgt.objective import ScoredEdit, ScoredTriple
 from kgt_editor.kgt.optimizer import OPTIMIZERS, Solution, algorithm1, greedy
 from kgt_editor.lm.scoring import TargetScore
 
@@ -23,8 +23,8 @@ def scored(name: str, retrieval: float, reasoning: float) -> ScoredTriple:
     return ScoredTriple(Triple("dog", f"r-{name}", name), math.log(retrieval), math.log(reasoning), reasoning >= 0.5)
 
 
-def problem(proposals: list[ScoredTriple], present: list[ScoredTriple], plain: float = 0.01) -> Problem:
-    return Problem(tuple(proposals), tuple(present), TargetScore(math.log(plain), 1, plain >= 0.5))
+def problem(proposals: list[ScoredTriple], present: list[ScoredTriple], plain: float = 0.01) -> ScoredEdit:
+    return ScoredEdit(tuple(proposals), tuple(present), TargetScore(math.log(plain), 1, plain >= 0.5))
 
 
 def trace(solution: Solution) -> list[str]:
@@ -152,14 +152,14 @@ def test_greedy_stores_an_answer_that_gains_nothing_and_stops_there() -> None:
 
 def test_greedy_takes_away_what_the_answer_replaces() -> None:
     before = problem([H1], [G1, G2])
-    replaced = Problem(before.proposals, before.present, before.plain, replaced=(before.present[1],))
+    replaced = ScoredEdit(before.proposals, before.present, before.plain, replaced=(before.present[1],))
     solution = greedy(replaced, KGTHyperParams(stop="answer"))
     assert trace(solution) == ["+h1", "-g2"]
 
 
 def test_by_similarity_the_likeliest_triple_is_read_and_the_rest_is_the_plain_models() -> None:
     unsure, sure = scored("unsure", 0.2, 0.9), scored("sure", 0.6, 0.5)
-    case = Problem((unsure,), (sure,), problem([H1], []).plain, absolute=True)
+    case = ScoredEdit((unsure,), (sure,), problem([H1], []).plain, absolute=True)
     assert objective.answer_log_prob(case, [unsure, sure], 0.05) == sure.reasoning
     assert objective.answer_log_prob(case, [unsure], 0.3) == case.plain.log_prob
 

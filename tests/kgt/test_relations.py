@@ -9,7 +9,7 @@ import torch
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.kgt import relations
-from kgt_editor.lm import forest, tree
+from kgt_editor.lm import continuations, tree
 from kgt_editor.requests import EditRequest
 
 LM = tuple[Any, Any]
@@ -128,7 +128,7 @@ def test_a_prompt_that_fills_the_context_is_refused(tiny_gpt2: LM) -> None:
     with pytest.raises(KgtError, match="shorten the query"):
         relations.generate(_Writer(tok, "a", positions=4), tok, PROMPT, "Ada Brun", "Tarsil", 1)
     with pytest.raises(KgtError, match="does not fit"):
-        forest.score_continuations(tiny_gpt2[0], tree.encode_continuations(tok, PROMPT * 20, ["a"]))
+        continuations.score_continuations(tiny_gpt2[0], tree.encode_continuations(tok, PROMPT * 20, ["a"]))
 
 
 def asked(named: dict[str, Any]) -> EditRequest:

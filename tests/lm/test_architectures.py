@@ -15,7 +15,7 @@ from kgt_editor.editors.kgt import KGTEditor
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.ranking import best_continuations
-from kgt_editor.lm import forest
+from kgt_editor.lm import continuations
 from kgt_editor.lm.contrast import combine
 from kgt_editor.lm.packed import score_packed
 from kgt_editor.lm.rows import Pair
@@ -63,9 +63,9 @@ def test_equal_to_one_text_at_a_time(name: str, prompts: tuple[str, str], tiny_g
 
     scores = score_targets(model, tok, [prompt for prompt in prompts for _ in TARGETS], TARGETS * 2)
     assert [score.log_prob for score in scores] == pytest.approx(expected, abs=1e-3)
-    scores = forest.score_continuations(model, pairs)
+    scores = continuations.score_continuations(model, pairs)
     assert [score.log_prob for score in scores] == pytest.approx(expected, abs=1e-3)
-    for found, wanted in zip(forest.continuation_log_probs(model, pairs), right, strict=True):
+    for found, wanted in zip(continuations.continuation_log_probs(model, pairs), right, strict=True):
         torch.testing.assert_close(found.double(), wanted, atol=1e-3, rtol=1e-3)
     asked = [(question[0][0], [target for _, target in question]) for question in questions]
     ranked = best_continuations(model, asked, 3)

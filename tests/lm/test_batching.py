@@ -18,7 +18,7 @@ from transformers import BartConfig, BartForConditionalGeneration, Gemma3Config,
 
 from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.kgt.ranking import best_continuations
-from kgt_editor.lm import batching, forest
+from kgt_editor.lm import batching, continuations
 from kgt_editor.lm.batching import Way, way_and_reason, way_of
 from kgt_editor.lm.forward import dtype_of
 from kgt_editor.lm.layers import device_of, plain_model
@@ -149,7 +149,7 @@ def test_padding_that_changes_a_text_leads_to_single_rows(tiny_lm: LM, unmaskabl
     assert {rows for rows, _ in shapes} == {1}
     pairs = [([5, 6, 7], [8, 9]), ([5, 6], [7])]
     by_hand = [model(input_ids=torch.tensor([a + b[:-1]])).logits[0, len(a) - 1 :].log_softmax(-1) for a, b in pairs]
-    for found, wanted in zip(forest.continuation_log_probs(model, pairs), by_hand, strict=True):
+    for found, wanted in zip(continuations.continuation_log_probs(model, pairs), by_hand, strict=True):
         assert torch.allclose(found, wanted, atol=1e-5)
     assert best_continuations(model, [([5, 6, 7], [[8], [9, 10]])], 2)
 
@@ -189,7 +189,7 @@ def test_nan_settles_nothing_and_is_refused_in_rows(tiny_gpt2: LM) -> None:
     sound = head.detach().clone()
     with torch.no_grad():
         head[7, 3] = float("nan")
-    for ask in (forest.score_continuations, forest.continuation_log_probs):
+    for ask in (continuations.score_continuations, continuations.continuation_log_probs):
         with pytest.raises(NumericalError, match="GPT2LMHeadModel gives NaN logits"):
             ask(model, [([5], [6])])
     with torch.no_grad():
@@ -243,7 +243,7 @@ def test_prompt_tuning_is_read_in_rows(tiny_llama: LM) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's own about position ids
         assert way_of(model, 20) is Way.PADDED_ROWS
-        (found,) = forest.continuation_log_probs(model, [([5, 6, 7], [8, 9])])
+        (found,) = continuations.continuation_log_probs(model, [([5, 6, 7], [8, 9])])
     with torch.no_grad():
         wanted = model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits[0, -2:].log_softmax(-1)
     assert torch.allclose(found, wanted, atol=1e-5)
@@ -281,7 +281,7 @@ def test_a_quantised_model_is_read_as_each_text_alone(tiny_llama: LM) -> None:
     assert way_of(model, 20) is Way.SINGLE_ROWS
     with torch.no_grad():
         wanted = model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits[0, -2:].log_softmax(-1)
-    (found,) = forest.continuation_log_probs(model, [([5, 6, 7], [8, 9])])
+    (found,) = continuations.continuation_log_probs(model, [([5, 6, 7], [8, 9])])
     assert torch.equal(found, wanted)
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgt_editor.errors import KgtError, NumericalError
-from kgt_editor.lm import forest, tree
+from kgt_editor.lm import continuations, tree
 from kgt_editor.lm.batching import Way, way_of
 
 LM = tuple[Any, Any]
@@ -29,7 +29,7 @@ def oracle(model: Any, pair: tree.Pair) -> tuple[float, bool, torch.Tensor]:
 
 
 def check(model: Any, pairs: list[tree.Pair], max_nodes: int = tree.MAX_NODES) -> None:
-    found = forest.score_continuations(model, pairs, max_nodes)
+    found = continuations.score_continuations(model, pairs, max_nodes)
     assert len(found) == len(pairs)
     for score, pair in zip(found, pairs, strict=True):
         log_prob, greedy, _ = oracle(model, pair)
@@ -56,7 +56,7 @@ def test_trees_in_rows_do_not_see_each_other(tiny_lm: LM, rows: int, most: int |
     hook = model.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
     )
-    found = forest.score_continuations(model, pairs, 12, rows, most)
+    found = continuations.score_continuations(model, pairs, 12, rows, most)
     hook.remove()
     assert max(height for height, _ in shapes) <= rows
     assert (max(height for height, _ in shapes) > 1) == (rows > 1)
@@ -91,14 +91,14 @@ def test_greedy_continuations_are_recognised(tiny_lm: LM) -> None:
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False, pad_token_id=0
     )
     continuation = written[0, len(context) :].tolist()
-    (score,) = forest.score_continuations(model, [(context, continuation)])
+    (score,) = continuations.score_continuations(model, [(context, continuation)])
     assert score.greedy
 
 
 def test_all_log_probabilities(tiny_lm: LM) -> None:
     model, tok = tiny_lm
     pairs = tree.encode_continuations(tok, PROMPTS[0], TARGETS)
-    for log_probs, pair in zip(forest.continuation_log_probs(model, pairs), pairs, strict=True):
+    for log_probs, pair in zip(continuations.continuation_log_probs(model, pairs), pairs, strict=True):
         assert torch.allclose(log_probs.double(), oracle(model, pair)[2], atol=1e-4)
 
 
@@ -110,7 +110,7 @@ def test_shared_beginnings_are_run_once(tiny_lm: LM) -> None:
         lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     pairs = tree.encode_continuations(tok, PROMPTS[0], TARGETS)
-    forest.score_continuations(model, [*pairs, *pairs])
+    continuations.score_continuations(model, [*pairs, *pairs])
     prompt = len(pairs[0][0])
     # One pass: the prompt once, and of each target all but its last token, less what targets share.
     assert len(lengths) == 1
@@ -118,14 +118,14 @@ def test_shared_beginnings_are_run_once(tiny_lm: LM) -> None:
 
 
 def test_nothing_to_score_runs_nothing(tiny_gpt2: LM) -> None:
-    assert forest.score_continuations(tiny_gpt2[0], []) == []
+    assert continuations.score_continuations(tiny_gpt2[0], []) == []
 
 
 def test_a_prompt_beyond_the_context_is_refused(tiny_lm: LM) -> None:
     model, tok = tiny_lm
     pairs = tree.encode_continuations(tok, "town of " * 300, ["Tarsil"])
     with pytest.raises(KgtError, match="does not fit the model's context of 256: shorten"):
-        forest.score_continuations(model, pairs)
+        continuations.score_continuations(model, pairs)
 
 
 def test_nan_is_refused(tiny_lm: LM) -> None:
@@ -133,7 +133,7 @@ def test_nan_is_refused(tiny_lm: LM) -> None:
     with torch.no_grad():
         model.get_output_embeddings().weight[5, 3] = float("nan")
     with pytest.raises(NumericalError, match="NaN logits"):
-        forest.score_continuations(model, tree.encode_continuations(tok, PROMPTS[0], ["Tarsil"]))
+        continuations.score_continuations(model, tree.encode_continuations(tok, PROMPTS[0], ["Tarsil"]))
 
 
 def test_a_continuation_without_tokens_is_refused(tiny_gpt2: LM) -> None:
@@ -154,7 +154,7 @@ def test_long_texts_that_share_most_of_themselves_stay_together(tiny_lm: LM) -> 
     hook = model.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
     )
-    found = forest.score_continuations(model, pairs, 20, 4)
+    found = continuations.score_continuations(model, pairs, 20, 4)
     hook.remove()
     assert length > 80
     assert sum(height * width for height, width in shapes) < 3 * length
