@@ -131,6 +131,11 @@ class Editor(ABC):
         """
         return None
 
+    @classmethod
+    def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> Editor:
+        """The editor that a call of EasyEdit's form works with, see :func:`call_form`."""
+        return cls(hparams)
+
     def save_state(self, model: nn.Module, folder: Path) -> bool:
         """Writes all that the edits of a sequence have changed, so that another process can go on after them.
 
@@ -155,6 +160,28 @@ class Editor(ABC):
             folder: what :meth:`save_state` wrote.
         """
         raise NotImplementedError(f"editor '{self.name}' saves states but defines no load_state")
+
+
+def call_form(cls: type[Editor]) -> Callable[..., tuple[nn.Module, Restore]]:
+    """An editor as the function that EasyEdit's ``ALG_DICT`` holds, ``apply_<name>_to_model``."""
+
+    def apply(
+        model: nn.Module,
+        tok: Any,
+        requests: list[dict[str, Any]],
+        hparams: HParams,
+        copy: bool = False,
+        return_orig_weights: bool = False,
+        keep_original_weight: bool = False,
+        **kwargs: Any,
+    ) -> tuple[nn.Module, Restore]:
+        editor = cls.for_call(model, tok, hparams, kwargs)
+        return editor.apply(model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs)
+
+    apply.__name__ = apply.__qualname__ = f"apply_{cls.name}_to_model"
+    apply.__module__ = cls.__module__
+    apply.__doc__ = f"EasyEdit's call form of :class:`{cls.__name__}`; see ``Editor.apply``."
+    return apply
 
 
 def restore_model(model: nn.Module, restore: Restore) -> nn.Module:

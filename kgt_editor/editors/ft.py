@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kgt_editor.config import HParams
-from kgt_editor.editors.base import Restore
+from kgt_editor.editors.base import call_form
 from kgt_editor.editors.targets import TargetBatch, encode_targets
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import NumericalError
@@ -170,15 +170,4 @@ def _keep_near(new: Sequence[Tensor], old: Sequence[Tensor], distance: float) ->
         after.clamp_(before - distance, before + distance)
 
 
-def apply_ft_to_model(
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: FTHParams,
-    copy: bool = False,
-    return_orig_weights: bool = False,
-    keep_original_weight: bool = False,
-    **kwargs: Any,
-) -> tuple[nn.Module, Restore]:
-    """EasyEdit's call form of :class:`FTEditor`; see ``Editor.apply``."""
-    return FTEditor(hparams).apply(model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs)
+apply_ft_to_model = call_form(FTEditor)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
 from kgt_editor.editors import cache
-from kgt_editor.editors.base import Progress, Restore
+from kgt_editor.editors.base import Progress
 from kgt_editor.editors.hypernet_training import Hypernetwork, Sampler
 from kgt_editor.editors.targets import encode_targets
 from kgt_editor.editors.weights import WeightEditor
@@ -106,6 +106,24 @@ class HypernetEditor(WeightEditor, Generic[_N]):
     def adopt(self, model: nn.Module, duplicate: nn.Module) -> None:
         self._networks[duplicate] = self._network(model)
 
+    @classmethod
+    def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> HypernetEditor[Any]:
+        """The first call on a model prepares the editor on ``train_ds``, later ones find it.
+
+        Raises:
+            UsageError: the first call has no ``train_ds``.
+        """
+        editors = _EDITORS.setdefault(model, {})
+        if hparams not in editors:
+            editor = cls(hparams)
+            if not kwargs.get("train_ds"):
+                raise UsageError(
+                    f"{hparams.alg_name} trains a hypernetwork before the first edit: pass train_ds, a list of Records"
+                )
+            editor.prepare(model, tok, kwargs["train_ds"])
+            editors[hparams] = editor
+        return editors[hparams]
+
     def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
         """Trains the hypernetwork on ``training``, or fetches it from the user's cache folder.
 
@@ -166,27 +184,3 @@ def _fill(network: nn.Module, kept: dict[str, Tensor] | None) -> bool:
 
 # Editors made by the call form below, so that a second call on the same model finds its hypernetwork.
 _EDITORS: WeakKeyDictionary[nn.Module, dict[HypernetHParams, HypernetEditor[Any]]] = WeakKeyDictionary()
-
-
-def call_form(
-    cls: type[HypernetEditor[Any]],
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: HypernetHParams,
-    copy: bool,
-    return_orig_weights: bool,
-    keep_original_weight: bool,
-    kwargs: Mapping[str, Any],
-) -> tuple[nn.Module, Restore]:
-    """EasyEdit's call form of a hypernetwork's editor: the first call on a model prepares it on ``train_ds``."""
-    editors = _EDITORS.setdefault(model, {})
-    if hparams not in editors:
-        editor = cls(hparams)
-        if not kwargs.get("train_ds"):
-            raise UsageError(
-                f"{hparams.alg_name} trains a hypernetwork before the first edit: pass train_ds, a list of Records"
-            )
-        editor.prepare(model, tok, kwargs["train_ds"])
-        editors[hparams] = editor
-    return editors[hparams].apply(model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from kgt_editor.editors.base import Editor
+from kgt_editor.editors.base import Editor, call_form
 from kgt_editor.editors.memory import MEMORY, Feedback, Memory, read_feedback, write_feedback
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
@@ -29,8 +29,8 @@ from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates, render_triple
 from kgt_editor.lm import batching
 from kgt_editor.lm.contrast import Context, Contrast
+from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.prompted import PromptedLM
-from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import encode, join
 from kgt_editor.requests import EditRequest
 
@@ -261,15 +261,4 @@ class ICLEditor(Editor):
         return InContextLM(model, tok, self.hparams, read_feedback(folder / MEMORY))
 
 
-def apply_icl_to_model(
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: ICLHParams,
-    copy: bool = False,
-    return_orig_weights: bool = False,
-    keep_original_weight: bool = False,
-    **kwargs: Any,
-) -> tuple[InContextLM, Callable[[], None]]:
-    """EasyEdit's call form of :class:`ICLEditor`; see ``ICLEditor.apply``."""
-    return ICLEditor(hparams).apply(model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs)
+apply_icl_to_model = call_form(ICLEditor)

@@ -12,13 +12,13 @@ matrices; the margin stays where the authors shrink it as training succeeds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from kgt_editor.editors.base import Progress, Restore
-from kgt_editor.editors.hypernet_editor import HypernetEditor, HypernetHParams, call_form
+from kgt_editor.editors.base import Progress, call_form
+from kgt_editor.editors.hypernet_editor import HypernetEditor, HypernetHParams
 from kgt_editor.editors.hypernet_factors import layer_shapes
 from kgt_editor.editors.hypernet_training import Sampler, batch_losses, fit
 from kgt_editor.editors.ke_network import KENetwork, weight_scales
@@ -100,18 +100,4 @@ class KEEditor(HypernetEditor[KENetwork]):
         fit(network, loss, hparams, progress)
 
 
-def apply_ke_to_model(
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: KEHParams,
-    copy: bool = False,
-    return_orig_weights: bool = False,
-    keep_original_weight: bool = False,
-    **kwargs: Any,
-) -> tuple[nn.Module, Restore]:
-    """EasyEdit's call form of :class:`KEEditor`; see ``Editor.apply``.
-
-    The first call on a model needs ``train_ds``: the records the hypernetwork is trained on.
-    """
-    return call_form(KEEditor, model, tok, requests, hparams, copy, return_orig_weights, keep_original_weight, kwargs)
+apply_ke_to_model = call_form(KEEditor)

@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kgt_editor.config import HParams
-from kgt_editor.editors.base import Restore
+from kgt_editor.editors.base import call_form
 from kgt_editor.editors.kn_attribution import (
     Attribution,
     Neuron,
@@ -174,15 +174,4 @@ def value_slot_updates(
     return matrices
 
 
-def apply_kn_to_model(
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: KNHParams,
-    copy: bool = False,
-    return_orig_weights: bool = False,
-    keep_original_weight: bool = False,
-    **kwargs: Any,
-) -> tuple[nn.Module, Restore]:
-    """EasyEdit's call form of :class:`KNEditor`; see ``Editor.apply``."""
-    return KNEditor(hparams).apply(model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs)
+apply_kn_to_model = call_form(KNEditor)

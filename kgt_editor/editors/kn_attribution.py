@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from kgt_editor.errors import UnsupportedModelError, UsageError
+from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.lm.layers import device_of, linear_layer
-from kgt_editor.lm.scoring import max_positions
+from kgt_editor.lm.length import check_length
 from kgt_editor.lm.tokens import continuation_ids
 from kgt_editor.lm.trace import Trace
 
@@ -85,11 +85,7 @@ class Attribution:
         #: the candidates, in the order of everything below.
         self.sites = list(sites)
         stem, self._target = continuation_ids(tok, prompt, target)
-        longest = max_positions(model)
-        if longest is not None and len(stem) + len(self._target) > longest:
-            raise UsageError(
-                f"a prompt of {len(stem) + len(self._target)} tokens does not fit the model's {longest}: {prompt!r}"
-            )
+        check_length(model, len(stem) + len(self._target), prompt)
         device = device_of(model)
         self._tail = torch.tensor([[stem[-1], *self._target[:-1]]], device=device)
         self._past = DynamicCache()

@@ -6,13 +6,13 @@ carries over to other wordings, and leaves the rest alone. An edit is then one b
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from kgt_editor.editors.base import Progress, Restore
-from kgt_editor.editors.hypernet_editor import HypernetEditor, HypernetHParams, call_form
+from kgt_editor.editors.base import Progress, call_form
+from kgt_editor.editors.hypernet_editor import HypernetEditor, HypernetHParams
 from kgt_editor.editors.hypernet_factors import gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet_training import Sampler, batch_losses, fit
 from kgt_editor.editors.mend_network import MENDNetwork
@@ -69,18 +69,4 @@ class MENDEditor(HypernetEditor[MENDNetwork]):
         fit(network, loss, hparams, progress)
 
 
-def apply_mend_to_model(
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: MENDHParams,
-    copy: bool = False,
-    return_orig_weights: bool = False,
-    keep_original_weight: bool = False,
-    **kwargs: Any,
-) -> tuple[nn.Module, Restore]:
-    """EasyEdit's call form of :class:`MENDEditor`; see ``Editor.apply``.
-
-    The first call on a model needs ``train_ds``: the records the hypernetwork is trained on.
-    """
-    return call_form(MENDEditor, model, tok, requests, hparams, copy, return_orig_weights, keep_original_weight, kwargs)
+apply_mend_to_model = call_form(MENDEditor)

@@ -26,14 +26,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kgt_editor.config import HParams
-from kgt_editor.editors.base import Editor
+from kgt_editor.editors.base import Editor, call_form
 from kgt_editor.editors.memory import MEMORY, Feedback, read_feedback, write_feedback
 from kgt_editor.editors.oppu_model import PersonalLM, adapted_layers
 from kgt_editor.editors.targets import pad_right
-from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
+from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.lm.layers import check_in_one_place, device_of, frozen, is_quantised
+from kgt_editor.lm.length import check_length
 from kgt_editor.lm.prompted import PromptedLM
-from kgt_editor.lm.scoring import max_positions
 from kgt_editor.lm.tokens import continuation_ids_batch, join
 from kgt_editor.requests import EditRequest
 
@@ -243,26 +243,12 @@ def encode_feedback(personal: PersonalLM, feedback: Sequence[Feedback]) -> tuple
     """
     contexts = [personal.context(item.prompt, without=item) + item.prompt for item in feedback]
     pairs = continuation_ids_batch(personal.tok, contexts, [item.target for item in feedback])
-    longest = max_positions(personal)
     for context, (stem, target) in zip(contexts, pairs, strict=True):
-        if longest is not None and len(stem) + len(target) > longest:
-            length = len(stem) + len(target)
-            raise UsageError(f"a prompt of {length} tokens does not fit the model's {longest}: {context!r}")
+        check_length(personal, len(stem) + len(target), context)
     device = device_of(personal)
     ids, mask = pad_right([stem + target for stem, target in pairs], personal.tok.pad_token_id or 0, device)
     labels, _ = pad_right([[_NO_LABEL] * len(stem) + target for stem, target in pairs], _NO_LABEL, device)
     return ids, mask, labels
 
 
-def apply_oppu_to_model(
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: OPPUHParams,
-    copy: bool = False,
-    return_orig_weights: bool = False,
-    keep_original_weight: bool = False,
-    **kwargs: Any,
-) -> tuple[PersonalLM, dict[str, Tensor] | Callable[[], None]]:
-    """EasyEdit's call form of :class:`OPPUEditor`; see ``OPPUEditor.apply``."""
-    return OPPUEditor(hparams).apply(model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs)
+apply_oppu_to_model = call_form(OPPUEditor)

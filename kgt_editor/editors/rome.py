@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
-from kgt_editor.editors.base import Progress, Restore
+from kgt_editor.editors.base import Progress, call_form
 from kgt_editor.editors.rome_keys import Covariance, context_prefixes, key_covariance
 from kgt_editor.editors.targets import encode_targets, token_ending_at
 from kgt_editor.editors.weights import WeightEditor
@@ -256,15 +256,4 @@ class ValueSearch:
         return delta.detach()
 
 
-def apply_rome_to_model(
-    model: nn.Module,
-    tok: Any,
-    requests: list[dict[str, Any]],
-    hparams: ROMEHParams,
-    copy: bool = False,
-    return_orig_weights: bool = False,
-    keep_original_weight: bool = False,
-    **kwargs: Any,
-) -> tuple[nn.Module, Restore]:
-    """EasyEdit's call form of :class:`ROMEEditor`; see ``Editor.apply``."""
-    return ROMEEditor(hparams).apply(model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs)
+apply_rome_to_model = call_form(ROMEEditor)

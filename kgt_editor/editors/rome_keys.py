@@ -17,7 +17,7 @@ from kgt_editor.editors.base import Progress
 from kgt_editor.editors.targets import pad_right
 from kgt_editor.errors import NumericalError, UsageError
 from kgt_editor.lm.layers import device_of, frozen, linear_layer
-from kgt_editor.lm.scoring import max_positions
+from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.trace import Trace
 
 # Bump when the statistics on disk change their meaning.

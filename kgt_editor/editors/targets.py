@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kgt_editor.errors import UsageError
 from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.scoring import max_positions
+from kgt_editor.lm.length import check_length
 from kgt_editor.lm.tokens import continuation_ids_batch
 
 
@@ -66,12 +66,8 @@ def encode_targets(model: nn.Module, tok: Any, contexts: Sequence[str], targets:
         UsageError: a row is longer than the model can read.
     """
     pairs = continuation_ids_batch(tok, contexts, targets)
-    longest = max_positions(model)
     for context, (stem, target) in zip(contexts, pairs, strict=True):
-        if longest is not None and len(stem) + len(target) > longest:
-            raise UsageError(
-                f"a prompt of {len(stem) + len(target)} tokens does not fit the model's {longest}: {context!r}"
-            )
+        check_length(model, len(stem) + len(target), context)
     device = device_of(model)
     ids, mask = pad_right([[*stem, *target][:-1] for stem, target in pairs], tok.pad_token_id or 0, device)
     lengths = torch.tensor([len(target) for _, target in pairs])

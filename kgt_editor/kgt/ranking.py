@@ -16,7 +16,7 @@ import torch
 
 from kgt_editor.lm.batching import Way, way_of
 from kgt_editor.lm.continuations import continuation_log_probs, score_continuations
-from kgt_editor.lm.forward import check_length
+from kgt_editor.lm.length import check_length
 from kgt_editor.lm.tree import MAX_NODES, Branch, Tree, score_branches
 
 # Continuations whose first token is this much (in nats) less probable than the best one are put off: with a model

@@ -16,7 +16,7 @@ from kgt_editor.kgt.ranking import best_continuations
 from kgt_editor.kgt.templates import SEPARATOR
 from kgt_editor.lm import tree
 from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.scoring import max_positions
+from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.tokens import encode
 from kgt_editor.requests import EditRequest
 

@@ -21,10 +21,10 @@ import torch
 from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.lm.forward import dtype_of, takes
 from kgt_editor.lm.layers import device_of, plain_model, text_config
+from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.limits import Limits, fingerprint, limits_of
 from kgt_editor.lm.passes import out_of_memory
 from kgt_editor.lm.sample import Sample, difference
-from kgt_editor.lm.target import max_positions
 from kgt_editor.lm.tree import MAX_NODES
 
 _LOG = logging.getLogger(__name__)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from kgt_editor.errors import NumericalError
 from kgt_editor.lm.batching import Way, way_of
-from kgt_editor.lm.forward import check_finite, check_length
+from kgt_editor.lm.forward import check_finite
 from kgt_editor.lm.layers import device_of, plain_model
+from kgt_editor.lm.length import check_length
 from kgt_editor.lm.packed import score_packed
 from kgt_editor.lm.passes import tokens_a_pass
 from kgt_editor.lm.rows import Pair, row_log_probs, score_rows

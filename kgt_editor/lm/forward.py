@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgt_editor.errors import KgtError, NumericalError
+from kgt_editor.errors import NumericalError
 from kgt_editor.lm.layers import plain_model
-from kgt_editor.lm.target import max_positions
 
 
 def takes(model: Any, argument: str) -> bool:
@@ -58,20 +57,6 @@ def dtype_of(model: Any) -> torch.dtype:
 def lowest(model: Any) -> float:
     """What a mask adds where nothing is to be seen, in the model's number format."""
     return torch.finfo(dtype_of(model)).min
-
-
-def check_length(model: Any, tokens: int) -> None:
-    """Refuse what the model cannot read.
-
-    Raises:
-        KgtError: ``tokens`` are more than its context has.
-    """
-    limit = max_positions(model)
-    if limit is not None and tokens > limit:
-        raise KgtError(
-            f"a prompt of {tokens} tokens does not fit the model's context of {limit}: shorten the query, the answer "
-            "or the facts, or use a model with a longer context"
-        )
 
 
 def check_finite(model: Any, log_probs: Tensor) -> None:

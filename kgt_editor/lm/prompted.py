@@ -15,9 +15,10 @@ from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.lm import chat
 from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, combine, score_mixed
 from kgt_editor.lm.layers import device_of
+from kgt_editor.lm.length import check_length
 from kgt_editor.lm.passes import in_passes
 from kgt_editor.lm.prefix import left_pad, logits_behind, mask_of, next_token_loss
-from kgt_editor.lm.scoring import TargetScore, max_positions, score_targets
+from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
 
 #: Keywords of a causal LM's forward that change nothing here.
@@ -213,10 +214,7 @@ class PromptedLM(nn.Module):
         behind, prefixes = input_ids.clone(), []
         for row, (context, text) in enumerate(zip(ahead, texts, strict=True)):
             prefixes.append(self._put_in_front(context.text, text, behind[row], mask[row]) if context.weight else [])
-        longest = max_positions(self.lm)
-        length = max(len(prefix) + int(row.sum()) for prefix, row in zip(prefixes, mask, strict=True))
-        if longest is not None and length > longest:
-            raise KgtError(f"{length} tokens with what stands in front do not fit the model's context of {longest}")
+        check_length(self.lm, max(len(prefix) + int(row.sum()) for prefix, row in zip(prefixes, mask, strict=True)))
         logits = logits_behind(self.lm, self.tok, behind, mask, prefixes)
         if any(self._needs_plain(context) for context in ahead):
             plain = logits_behind(self.lm, self.tok, input_ids, mask, [[] for _ in prefixes])

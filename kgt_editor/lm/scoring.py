@@ -7,10 +7,11 @@ from typing import Any
 
 from kgt_editor.errors import UsageError
 from kgt_editor.lm.continuations import score_each
-from kgt_editor.lm.target import TargetScore, max_positions
+from kgt_editor.lm.length import check_length
+from kgt_editor.lm.target import TargetScore
 from kgt_editor.lm.tokens import continuation_ids_batch
 
-__all__ = ["TargetScore", "max_positions", "score_targets"]
+__all__ = ["TargetScore", "score_targets"]
 
 
 def score_targets(
@@ -37,9 +38,6 @@ def score_targets(
     if len(prompts) != len(targets):
         raise UsageError(f"{len(prompts)} prompts but {len(targets)} targets")
     pairs = continuation_ids_batch(tok, prompts, targets)
-    limit = max_positions(model)
     for prompt, (context, target) in zip(prompts, pairs, strict=True):
-        length = len(context) + len(target)
-        if limit is not None and length > limit:
-            raise UsageError(f"a prompt of {length} tokens does not fit the model's {limit}: {prompt[:60]!r}...")
+        check_length(model, len(context) + len(target), prompt)
     return score_each(model, pairs, batch_size)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from kgt_editor.lm.layers import text_config
 
 
 @dataclass(frozen=True)
@@ -26,11 +23,3 @@ class TargetScore:
     def mean_log_prob(self) -> float:
         """Log probability per token, which ROME's evaluation compares (Meng et al. 2022)."""
         return self.log_prob / self.tokens
-
-
-def max_positions(model: Any) -> int | None:
-    """Most tokens the model can read, where the configuration of its text part says so."""
-    config = text_config(model)
-    # MPT calls it max_seq_len; attribute maps of the configurations cover other names.
-    value = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
-    return value if isinstance(value, int) else None

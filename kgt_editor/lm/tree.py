@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from kgt_editor.errors import KgtError
-from kgt_editor.lm.forward import check_finite, check_length, dtype_of, lowest, takes
+from kgt_editor.lm.forward import check_finite, dtype_of, lowest, takes
 from kgt_editor.lm.layers import device_of, plain_model
+from kgt_editor.lm.length import check_length
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.target import TargetScore
 from kgt_editor.lm.tokens import encode, join

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+import types
 
 import pytest
 
@@ -52,15 +54,13 @@ def test_unknown_missing_and_superfluous_are_named(tmp_path):
 
 
 def test_a_plugin_is_found_by_its_entry_point(monkeypatch, toy, tmp_path):
-    class Point:
-        name, value = "mine", "package:load"
-
-        def load(self):
-            return lambda path=None: DataSet(f"mine {path}", toy.records)
+    package = types.ModuleType("package")
+    package.load = lambda path=None: DataSet(f"mine {path}", toy.records)
+    monkeypatch.setitem(sys.modules, "package", package)
 
     def entry_points(group):
         assert group == "kgt_editor.datasets"
-        return (Point(),)
+        return (importlib.metadata.EntryPoint("mine", "package:load", group),)
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
     assert base.available()["mine"] == "from package:load"

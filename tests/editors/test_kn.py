@@ -229,7 +229,7 @@ def test_a_request_without_the_old_answer_is_refused(truth: Any, tiny_gpt2: LM) 
 def test_a_prompt_too_long_for_the_model_is_refused(tiny_gpt2: LM) -> None:
     model, tok = tiny_gpt2
     prompt = "Ada Brun " * 200 + "is"
-    with pytest.raises(UsageError, match="does not fit the model's 256"):
+    with pytest.raises(UsageError, match="does not fit the model's context of 256"):
         KNEditor(kn_hparams(model)).apply(model, tok, [{**REQUEST, "prompt": prompt}])
 
 

@@ -330,7 +330,7 @@ def test_nan_is_reported_and_nothing_changes(tiny_gpt2: LM) -> None:
 
 
 def test_a_prompt_beyond_the_context_is_refused(tiny_gpt2: LM) -> None:
-    with pytest.raises(UsageError, match="does not fit the model's 256"):
+    with pytest.raises(UsageError, match="does not fit the model's context of 256"):
         edited(tiny_gpt2, {"prompt": "town of " * 200, "target_new": "Quin"})
 
 

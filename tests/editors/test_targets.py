@@ -81,5 +81,5 @@ def test_batches_read_every_target_token_where_it_is_predicted(tiny_lm: tuple[An
 
 def test_prompts_beyond_the_models_length_are_refused(tiny_gpt2: tuple[Any, Any]) -> None:
     model, tok = tiny_gpt2
-    with pytest.raises(UsageError, match="does not fit the model's 256"):
+    with pytest.raises(UsageError, match="does not fit the model's context of 256"):
         encode_targets(model, tok, ["Ada Brun " * 300], ["Tarsil"])

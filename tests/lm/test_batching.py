@@ -22,8 +22,9 @@ from kgt_editor.lm import batching, continuations
 from kgt_editor.lm.batching import Way, way_and_reason, way_of
 from kgt_editor.lm.forward import dtype_of
 from kgt_editor.lm.layers import device_of, plain_model
+from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.limits import attention_window
-from kgt_editor.lm.scoring import max_positions, score_targets
+from kgt_editor.lm.scoring import score_targets
 
 LM = tuple[Any, Any]
 PROMPTS = ["Ada Brun was born in the town of", "Ada Brun was born in the town of", "At home Ada Brun spoke"]

@@ -8,9 +8,10 @@ import torch
 from kgt_editor.data.world import load_world
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.lm.batching import Way, way_of
+from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.passes import tokens_a_pass
-from kgt_editor.lm.scoring import TargetScore, max_positions, score_targets
+from kgt_editor.lm.scoring import TargetScore, score_targets
 
 
 def naive(model, tok, prompt, target):
@@ -222,5 +223,5 @@ def test_wrong_input_is_refused(tiny_gpt2):
     with pytest.raises(UsageError, match="2 prompts but 1 targets"):
         score_targets(model, tok, ["a", "b"], ["c"])
     assert max_positions(model) == 256
-    with pytest.raises(UsageError, match="does not fit the model's 256"):
+    with pytest.raises(UsageError, match="does not fit the model's context of 256"):
         score_targets(model, tok, ["Ada Brun " * 200], ["Velmora"])
