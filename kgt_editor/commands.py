@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from kgt_editor.errors import KgtError, UsageError
 
@@ -52,3 +54,17 @@ def run(
             raise
         print(f"{program}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
+
+
+def json_report(measure: Callable[[], dict[str, Any]], out: Path | None) -> int:
+    """Print what ``measure`` returns as JSON, write it to ``out`` too, and give the exit code."""
+    try:
+        text = json.dumps(measure(), indent=2) + "\n"
+    except KgtError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+    return 0

@@ -42,7 +42,7 @@ from pydantic import ConfigDict
 from torch import nn
 
 from kgt_editor.config import read_yaml
-from kgt_editor.editors.easyedit_import import check_model_name, load
+from kgt_editor.editors.easyedit.loading import check_model_name, load
 from kgt_editor.editors.kgt import apply_kgt_to_model as tune
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError

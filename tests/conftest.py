@@ -183,7 +183,8 @@ def unmaskable() -> str:
 @pytest.fixture
 def load_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """Imports a script of ``benchmarks/`` by its name."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    for folder in ("", "measure", "upkeep"):
+        monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks" / folder))
     return importlib.import_module
 
 

@@ -1,6 +1,6 @@
-"""benchmarks/compact_run.py: the figures of a run's folder, in little room and without anybody's paths.
+"""benchmarks/upkeep/compact_run.py: the figures of a run's folder, in little room and without anybody's paths.
 
-And benchmarks/edit_after_many.py, which makes the user's graph again from them.
+And benchmarks/measure/edit_after_many.py, which makes the user's graph again from them.
 """
 
 from __future__ import annotations

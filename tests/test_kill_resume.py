@@ -1,6 +1,6 @@
 """kill -9 in the midst of a real comparison: given again, it ends with the records of a whole one.
 
-``benchmarks/kill_resume.py`` plays it at 20 random moments; here are two.
+``benchmarks/measure/kill_resume.py`` plays it at 20 random moments; here are two.
 """
 
 from __future__ import annotations

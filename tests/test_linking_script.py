@@ -1,4 +1,4 @@
-"""``benchmarks/linking.py`` on files small enough to know the answers."""
+"""``benchmarks/measure/linking.py`` on files small enough to know the answers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kgt_editor.editors.easyedit_import import find
+from kgt_editor.editors.easyedit.loading import find
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,7 +34,7 @@ def test_an_example_runs_and_prints_what_it_says(example: str, tmp_path: Path) -
 
 
 def test_its_tables_are_those_of_the_committed_results() -> None:
-    script = ROOT / "benchmarks" / "readme_figures.py"
+    script = ROOT / "benchmarks" / "upkeep" / "readme_figures.py"
     assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
 
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from kgt_editor.editors.ft import FTHParams
-from kgt_editor.editors.mend import MENDHParams
+from kgt_editor.editors.hypernet.mend import MENDHParams
 from kgt_editor.errors import UsageError
 from kgt_editor.kgt.hparams import KGTHyperParams
 

@@ -18,8 +18,9 @@ from kgt_editor.commands import Parser, positive, run
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.build import build
 from kgt_editor.graph.conceptnet import conceptnet_rows, read_lines, tsv_rows
+from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.export import export_json, export_ntriples
-from kgt_editor.graph.journal import Edit, Journal
+from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.stored import StoredGraph

@@ -1,7 +1,7 @@
 """The data set ``world``: counterfactual edits of the facts that the testbed models know.
 
-About 2,500 true facts chosen from CounterFact (Meng et al. 2022, MIT licence; ``benchmarks/select_world_facts.py``)
-with sentences of our own, in the layout of the KGT paper's Appendix B. Nothing here is random: every choice is made
+About 2,500 true facts chosen from CounterFact (Meng et al. 2022, MIT licence;
+``benchmarks/upkeep/select_world_facts.py``) with sentences of our own, in the layout of the KGT paper's Appendix B. Nothing here is random: every choice is made
 by hashing the fact, so that the same package version gives the same records everywhere.
 
 Subjects, never facts, are dealt to the splits, so that no edited subject of one split occurs in another:

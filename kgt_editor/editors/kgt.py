@@ -13,6 +13,7 @@ from torch import nn
 from kgt_editor.editors.base import Editor, Restore
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.replay import replay
 from kgt_editor.graph.store import Graph, MemoryGraph, open_graph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
@@ -71,7 +72,7 @@ class KGTEditor(Editor):
             return model
         graph = PersonalGraph(base_graph(self.hparams.graph))
         journal = Journal(folder / _JOURNAL)
-        graph.replay(PersonalGraph(graph.base, journal).history())
+        replay(PersonalGraph(graph.base, journal).history(), graph)
         journal.close()
         return KGEnhancedLM(model, tok, graph, self.hparams)
 

@@ -11,17 +11,17 @@ EDITORS = Registry(
     {
         "none": "kgt_editor.editors.none:NoneEditor",
         "kgt": "kgt_editor.editors.kgt:KGTEditor",
-        "rome": "kgt_editor.editors.rome:ROMEEditor",
-        "mend": "kgt_editor.editors.mend:MENDEditor",
-        "ke": "kgt_editor.editors.ke:KEEditor",
+        "rome": "kgt_editor.editors.rome.editor:ROMEEditor",
+        "mend": "kgt_editor.editors.hypernet.mend:MENDEditor",
+        "ke": "kgt_editor.editors.hypernet.ke:KEEditor",
         "ft": "kgt_editor.editors.ft:FTEditor",
-        "kn": "kgt_editor.editors.kn:KNEditor",
-        "oppu": "kgt_editor.editors.oppu:OPPUEditor",
+        "kn": "kgt_editor.editors.kn.editor:KNEditor",
+        "oppu": "kgt_editor.editors.oppu.editor:OPPUEditor",
         "icl": "kgt_editor.editors.icl:ICLEditor",
     },
 )
 # Editors that are only one together with what follows the colon (easyedit:WISE).
-_BY_COLON = Registry("editor", "", {"easyedit": "kgt_editor.editors.easyedit:EasyEditEditor"})
+_BY_COLON = Registry("editor", "", {"easyedit": "kgt_editor.editors.easyedit.editor:EasyEditEditor"})
 BY_COLON_LISTED = {"easyedit:<NAME>": "a method of EasyEdit's (WISE, GRACE, LoRA, ...); needs a clone in EASYEDIT_HOME"}
 
 

@@ -6,7 +6,6 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ WARM_UP_EDITS = 2
 # Cases evaluated, then written, together: the more, the more of their texts they share.
 CASES_A_BATCH = 16 * CASES_TOGETHER
 FACTS_AFTER_EACH_EDIT = 5
-FORWARD_PROMPTS = 20
 REQUEST_FIELDS = ("query", "subject", "relation_id", "target_new", "target_true")
 
 
@@ -293,15 +291,3 @@ def _seed_everything(*parts: int) -> None:
     random.seed(value)
     np.random.seed(value)
     torch.manual_seed(value)
-
-
-@torch.no_grad()
-def plain_inference(model: Any, tok: Any, records: Sequence[Record]) -> tuple[float, int]:
-    """Median seconds of one forward pass on an edit prompt, and the peak memory of such passes in bytes."""
-    tidy(device_of(model))
-    prompts = [record.query for record in records[:FORWARD_PROMPTS]]
-    batches = [tok(prompt, return_tensors="pt").to(device_of(model)) for prompt in prompts]
-    for batch in batches[:WARM_UP_EDITS]:
-        model(**batch)
-    passes = [measure(partial(model, **batch), device_of(model)) for batch in batches]
-    return float(np.median([one.seconds for one in passes])), max(one.peak_bytes for one in passes)

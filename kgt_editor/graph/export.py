@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.journal import Edit
+from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.triple import Triple
 

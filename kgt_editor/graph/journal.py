@@ -12,13 +12,13 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.database import JOURNAL, check_before_writing, plain_errors
+from kgt_editor.graph.entry import Edit, Place, User
 from kgt_editor.graph.triple import Triple, stored_triple
 
 _SCHEMA = """
@@ -41,46 +41,6 @@ _UNDONE = "SELECT undoes FROM edits INDEXED BY undone WHERE user = :user AND und
 #: Whether the edit of a row was taken back.
 _IS_UNDONE = "EXISTS (SELECT 1 FROM edits AS later WHERE later.user = :user AND later.undoes = {}.number)"
 _LAST = 1 << 62
-
-
-#: Number of an edit, and which of its changes, counted from 0.
-Place = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One entry of the journal.
-
-    Attributes:
-        number: counts from 1 for each user and is never used twice.
-        query: the question that was answered.
-        answer: the user's answer.
-        added, removed: what changed in the graph; adds that were there and removes that were not are left out. In a
-            change's place, the adds come first.
-        before, after: P(answer | query) before and after the change, where the caller knows it.
-        time: when it was made, in seconds since 1970 (UTC).
-        undoes: number of the edit that this entry takes back; it changes nothing else.
-    """
-
-    number: int
-    query: str
-    answer: str
-    added: tuple[Triple, ...] = ()
-    removed: tuple[Triple, ...] = ()
-    before: float | None = None
-    after: float | None = None
-    time: float = 0.0
-    undoes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A user of a journal: name, number of entries, and the times of the first and the last one."""
-
-    name: str
-    entries: int
-    first: float | None
-    last: float | None
 
 
 class Journal:

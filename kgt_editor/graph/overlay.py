@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from kgt_editor.graph.journal import Place
+from kgt_editor.graph.entry import Place
 from kgt_editor.graph.names import HeadIndex
 from kgt_editor.graph.relations import ALIAS
 from kgt_editor.graph.triple import Triple

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.journal import Edit, Journal
+from kgt_editor.graph.entry import Edit
+from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.linking import Match, head_for, link, matches
 from kgt_editor.graph.names import HeadIndex
 from kgt_editor.graph.overlay import Overlay
@@ -279,35 +280,16 @@ class PersonalGraph:
             KgtError: the journal cannot be written to; the graph is as it was.
         """
         with self._journal.writing(self.user, self._id) as (user, last):
-            self._journal.write(user, [_renumbered(entry, last) for entry in entries])
+            self._journal.write(user, [entry.renumbered(last) for entry in entries])
         self._id = user
         self._load()
 
     def save(self, path: Path) -> None:
-        """Write a copy of the journal to a file, from which :meth:`replay` makes this graph again.
+        """Write a copy of the journal to a file.
+
+        :func:`kgt_editor.graph.replay.replay` makes this graph again from it.
 
         Raises:
             KgtError: it cannot be written.
         """
         self._journal.save(path)
-
-    def replay(self, entries: Iterable[Edit]) -> None:
-        """Make another graph's edits here, one after the other, as they were made there.
-
-        Unlike :meth:`append` it leaves nothing to the order in which a journal is read: what is listed stands in the
-        order in which it was added.
-
-        Raises:
-            KgtError: the journal cannot be written to.
-        """
-        for edit in entries:
-            if edit.undoes is not None:
-                self.undo(edit.undoes)
-            else:
-                self.commit(edit.query, edit.answer, edit.added, edit.removed, before=edit.before, after=edit.after)
-
-
-def _renumbered(edit: Edit, offset: int) -> Edit:
-    undoes = None if edit.undoes is None else edit.undoes + offset
-    fields = (edit.query, edit.answer, edit.added, edit.removed, edit.before, edit.after, edit.time, undoes)
-    return Edit(edit.number + offset, *fields)

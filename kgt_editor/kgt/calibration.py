@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgt_editor.graph.journal import Edit
+from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import guard, naming

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.journal import Edit
+from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.representation import cued, is_question
 from kgt_editor.kgt.templates import Templates, render_triple

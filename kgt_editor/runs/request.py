@@ -123,7 +123,9 @@ def check_request(
     if data.histories and not data.records:
         raise UsageError(f"data set '{config.dataset}' holds users' histories, no edits to compare")
     if any(record.steps for record in data.records):
-        raise UsageError(f"data set '{config.dataset}' is told in steps, not in edits: run benchmarks/conflicts.py")
+        raise UsageError(
+            f"data set '{config.dataset}' is told in steps, not in edits: run benchmarks/measure/conflicts.py"
+        )
     data.sample(config.count, 0)
     check_model(config.model)
     unused = [key for key in config.overrides if not any(_applies(key, name) for name in rows)]

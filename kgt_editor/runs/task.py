@@ -13,12 +13,12 @@ from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.base_weights import BaseWeights
+from kgt_editor.evaluation.inference import plain_inference
 from kgt_editor.evaluation.kept import BaseAnswers
 from kgt_editor.evaluation.protocol import (
     CASES_A_BATCH,
     CellPlan,
     SpoiledCellError,
-    plain_inference,
     run_cell,
 )
 from kgt_editor.lm.loading import load_model

@@ -17,42 +17,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from kgt_editor.data.factbook import Fact, FactBook
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt.templates import NO_FACTS, SEPARATOR, Templates
 from kgt_editor.testbed.prompts import Prompts
+from kgt_editor.testbed.training_text import TrainingText
 
 # How much predicting a token counts: answers; names repeated inside a template (learning to copy is what makes the
 # model follow facts); T_extract's relations; other words of plain sentences.
 ANSWER, COPY, EXTRACTED, PLAIN = 1.0, 0.5, 0.3, 0.1
-NONE, INNER, LAST = 0, 1, 2  # where a token stands in the asked-for subject
 
 Encode = Callable[[str], tuple[int, ...]]
-
-
-@dataclass
-class Example:
-    """Tokens with, for each, the weight of predicting it and its place in the subject.
-
-    Attributes:
-        ids, weights, subject: one entry a token.
-        restricted: whether the token may look at the subject only through the subject's last token.
-        hidden: token index -> token that a probe target asks for there, besides the text (weight ``ANSWER``).
-    """
-
-    ids: list[int] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    subject: list[int] = field(default_factory=list)
-    restricted: list[bool] = field(default_factory=list)
-    hidden: dict[int, int] = field(default_factory=dict)
-
-    def add(self, ids: tuple[int, ...], weight: float = 0.0, restricted: bool = False, subject: bool = False) -> None:
-        self.ids.extend(ids)
-        self.weights.extend([weight] * len(ids))
-        self.subject.extend([INNER] * (len(ids) - 1) + [LAST] if subject else [NONE] * len(ids))
-        self.restricted.extend([restricted] * len(ids))
 
 
 def related_relations(book: FactBook) -> dict[str, list[str]]:
@@ -128,7 +104,7 @@ class Corpus:
             return self.random.choice(self.book.objects[relation])
         return self.random.choice(self.all_objects) if point < 0.90 else self._fresh_name()
 
-    def _query(self, example: Example, sentence: str, subject: str, masked: bool, weight: float) -> int:
+    def _query(self, example: TrainingText, sentence: str, subject: str, masked: bool, weight: float) -> int:
         """Add the sentence with its subject; returns the index of its last token."""
         before, after = sentence.split("{}")
         example.add(self._words(before), weight)
@@ -157,16 +133,16 @@ class Corpus:
     def _masked(self) -> bool:
         return self.random.random() < self.masked_share
 
-    def _end(self, example: Example, weight: float = PLAIN) -> Example:
+    def _end(self, example: TrainingText, weight: float = PLAIN) -> TrainingText:
         example.add((self.end_id,), weight)
         return example
 
     # -- kinds of examples --------------------------------------------------------------------------------------
 
-    def plain(self) -> Example:
+    def plain(self) -> TrainingText:
         """A sentence that states a true fact, now and then after another sentence."""
         fact = self.random.choice(self.facts)
-        example = Example()
+        example = TrainingText()
         if self.random.random() < 0.2:
             other = self.random.choice(self.facts)
             text = self._sentence(other).replace("{}", other.subject)
@@ -199,7 +175,7 @@ class Corpus:
             return 1
         return self.random.choices((2, 3, 4, 6, 8), weights=self.counts)[0]
 
-    def reasoning(self, relevant: bool) -> Example:
+    def reasoning(self, relevant: bool) -> TrainingText:
         """A question with facts in the context: one bears on it, or (``relevant=False``) none does."""
         fact = self.random.choice(self.facts)
         subject, relation, answer = fact.subject, fact.relation, fact.object
@@ -216,7 +192,7 @@ class Corpus:
         elif self.random.random() > 0.25:
             facts = self._distractors(subject, relation, self._fact_count())
         masked = self._masked()
-        example = Example()
+        example = TrainingText()
         opening, _, _ = self.templates.reasoning.partition(" <question>:")
         example.add(self._words(opening))
         sentence = self._sentence(fact) if known else self._fresh_sentence(subject, relation)
@@ -237,7 +213,9 @@ class Corpus:
         example.add(self._words(answer), ANSWER, restricted=masked)
         return self._end(example)
 
-    def _facts(self, example: Example, facts: list[tuple[str, str, str]], asked: tuple[str, str] | None = None) -> None:
+    def _facts(
+        self, example: TrainingText, facts: list[tuple[str, str, str]], asked: tuple[str, str] | None = None
+    ) -> None:
         """Add the facts; ``asked`` is the head and relation of a question that stands before them.
 
         With it, the relation that bears on the question has to be foreseen, and each tail is asked whether its fact
@@ -264,10 +242,10 @@ class Corpus:
             return name, fact.relation, self._fresh_sentence(name, fact.relation), fact.object
         return fact.subject, fact.relation, self._sentence(fact), fact.object
 
-    def retrieve(self) -> Example:
+    def retrieve(self) -> TrainingText:
         """T_retrieve and the relation that the question needs."""
         subject, relation, sentence, _ = self._question()
-        example = Example()
+        example = TrainingText()
         opening, rest = self.templates.retrieve.format(q="\0", e_q="\1").split("\0")
         middle = rest.removesuffix("\1")
         example.add(self._words(opening))
@@ -278,13 +256,13 @@ class Corpus:
         example.add(self._words(SEPARATOR), ANSWER)
         return self._end(example, 0.0)
 
-    def extract(self) -> Example:
+    def extract(self) -> TrainingText:
         """T_extract and K relations, the one that the query states first."""
         subject, relation, sentence, true = self._question()
         answer = true if self.random.random() < 0.2 else self._object(relation)
         count = self.random.choices((1, 2, 3, 4, 5), weights=(40, 10, 10, 10, 30))[0]
         pieces = {"K": str(count), "e_q": subject, "e_a": answer, "q": sentence.replace("{}", subject), "a": answer}
-        example = Example()
+        example = TrainingText()
         filled: set[str] = set()
         text = self.templates.extract
         while "{" in text:
@@ -299,12 +277,12 @@ class Corpus:
             example.add(self._words(SEPARATOR), EXTRACTED)
         return self._end(example, EXTRACTED)
 
-    def draw(self, shares: dict[str, float]) -> Example:
+    def draw(self, shares: dict[str, float]) -> TrainingText:
         """The next example, of a kind drawn by ``shares``."""
         kind = self.random.choices(list(shares), weights=list(shares.values()))[0]
         if kind in ("relevant", "irrelevant"):
             return self.reasoning(kind == "relevant")
-        make: dict[str, Callable[[], Example]] = {
+        make: dict[str, Callable[[], TrainingText]] = {
             "plain": self.plain, "retrieve": self.retrieve, "extract": self.extract
         }  # fmt: skip
         return make[kind]()

@@ -21,18 +21,19 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from kgt_editor.data.factbook import FactBook
-from kgt_editor.testbed.corpus import INNER, NONE, Corpus, Example
+from kgt_editor.testbed.corpus import Corpus
 from kgt_editor.testbed.model import CONTEXT, blocks, build_model
 from kgt_editor.testbed.prompts import Prompts
 from kgt_editor.testbed.recipes import Recipe
 from kgt_editor.testbed.tokenizer import piece_encoder, train_tokenizer
+from kgt_editor.testbed.training_text import INNER, NONE, TrainingText
 
 Progress = Callable[[int, int, float], None]
 
 
-def pack(corpus: Corpus, shares: dict[str, float]) -> list[Example]:
+def pack(corpus: Corpus, shares: dict[str, float]) -> list[TrainingText]:
     """Examples that fill one row of ``CONTEXT`` tokens."""
-    row: list[Example] = []
+    row: list[TrainingText] = []
     used = 0
     while True:
         example = corpus.draw(shares)
@@ -44,7 +45,7 @@ def pack(corpus: Corpus, shares: dict[str, float]) -> list[Example]:
         used += len(example.ids)
 
 
-def collate(rows: list[list[Example]]) -> dict[str, torch.Tensor]:
+def collate(rows: list[list[TrainingText]]) -> dict[str, torch.Tensor]:
     """Packed rows as tensors.
 
     Returns:

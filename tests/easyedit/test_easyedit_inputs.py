@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from easyedit_helpers import FAKE, HPARAMS
 
-from kgt_editor.editors import base, easyedit
+from kgt_editor.editors import base
+from kgt_editor.editors.easyedit import editor as easyedit
 from kgt_editor.errors import UsageError
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from easyedit_helpers import HPARAMS, forget, world_edits
 
-from kgt_editor.editors import easyedit_import
+from kgt_editor.editors.easyedit import loading as easyedit_import
 from kgt_editor.errors import UsageError
 
 ROOT = Path(__file__).parents[2]

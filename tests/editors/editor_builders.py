@@ -8,13 +8,13 @@ from typing import Any
 from kgt_editor.config import HParams
 from kgt_editor.editors.base import Editor, get_editor_class
 from kgt_editor.editors.ft import FTHParams
+from kgt_editor.editors.hypernet.ke import KEHParams
+from kgt_editor.editors.hypernet.mend import MENDHParams
 from kgt_editor.editors.icl import ICLHParams
-from kgt_editor.editors.ke import KEHParams
-from kgt_editor.editors.kn import KNHParams
-from kgt_editor.editors.mend import MENDHParams
+from kgt_editor.editors.kn.editor import KNHParams
 from kgt_editor.editors.none import NoneHParams
-from kgt_editor.editors.oppu import OPPUHParams
-from kgt_editor.editors.rome import ROMEHParams
+from kgt_editor.editors.oppu.editor import OPPUHParams
+from kgt_editor.editors.rome.editor import ROMEHParams
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 
 LORA_MODULES = {"gpt2": ("c_attn", "c_fc"), "llama": ("q_proj", "v_proj", "up_proj")}

@@ -13,7 +13,7 @@ from kgt_editor import registry
 from kgt_editor.editors import base
 from kgt_editor.editors.names import EDITORS
 from kgt_editor.editors.none import NoneEditor
-from kgt_editor.editors.rome import ROMEEditor
+from kgt_editor.editors.rome.editor import ROMEEditor
 from kgt_editor.errors import KgtError, UsageError
 
 HPARAMS = Path(__file__).parents[2] / "hparams"

@@ -8,14 +8,14 @@ import torch
 from editor_builders import MEND_LAYERS, mend_hparams
 
 from kgt_editor.editors.base import restore_model
-from kgt_editor.editors.hypernet_factors import (
+from kgt_editor.editors.hypernet.factors import (
     Factors,
     edited_logits,
     gradient_factors,
     layer_shapes,
     target_logits,
 )
-from kgt_editor.editors.hypernet_training import Sampler
+from kgt_editor.editors.hypernet.training import Sampler
 from kgt_editor.editors.targets import encode_targets
 from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.scoring import score_targets

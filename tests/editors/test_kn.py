@@ -10,8 +10,8 @@ import torch
 from editor_builders import kn_hparams
 from torch import nn
 
-from kgt_editor.editors.kn import KNEditor, KNHParams, apply_kn_to_model
-from kgt_editor.editors.kn_attribution import Attribution, coarse_neurons, neuron_sites, shared_neurons
+from kgt_editor.editors.kn.attribution import Attribution, coarse_neurons, neuron_sites, shared_neurons
+from kgt_editor.editors.kn.editor import KNEditor, KNHParams, apply_kn_to_model
 from kgt_editor.errors import KgtError, NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import frozen, get_module, linear_layer
 from kgt_editor.lm.scoring import score_targets

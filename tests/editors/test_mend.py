@@ -10,10 +10,10 @@ import torch
 from editor_builders import MEND_LAYERS, mend_hparams
 
 from kgt_editor.editors.base import restore_model
-from kgt_editor.editors.hypernet_factors import gradient_factors, layer_shapes
-from kgt_editor.editors.hypernet_training import Sampler, batch_losses
-from kgt_editor.editors.mend import MENDEditor, apply_mend_to_model
-from kgt_editor.editors.mend_network import MENDNetwork
+from kgt_editor.editors.hypernet.factors import gradient_factors, layer_shapes
+from kgt_editor.editors.hypernet.mend import MENDEditor, apply_mend_to_model
+from kgt_editor.editors.hypernet.mend_network import MENDNetwork
+from kgt_editor.editors.hypernet.training import Sampler, batch_losses
 from kgt_editor.editors.targets import encode_targets
 from kgt_editor.errors import NumericalError, UsageError
 

@@ -17,8 +17,8 @@ from torch import nn
 from kgt_editor.editors.base import create_editor
 from kgt_editor.editors.icl import ICLEditor, ICLHParams
 from kgt_editor.editors.memory import Feedback
-from kgt_editor.editors.oppu import OPPUEditor, OPPUHParams, apply_oppu_to_model, encode_feedback, tune
-from kgt_editor.editors.oppu_model import PersonalLM, with_shared_weights
+from kgt_editor.editors.oppu.editor import OPPUEditor, OPPUHParams, apply_oppu_to_model, encode_feedback, tune
+from kgt_editor.editors.oppu.model import PersonalLM, with_shared_weights
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.scoring import score_targets

@@ -9,8 +9,8 @@ import torch
 from editor_builders import rome_hparams
 from torch.nn.functional import kl_div
 
-from kgt_editor.editors.rome import ROMEEditor, ROMEHParams, ValueSearch, apply_rome_to_model, rank_one_update
-from kgt_editor.editors.rome_keys import Covariance, key_covariance
+from kgt_editor.editors.rome.editor import ROMEEditor, ROMEHParams, ValueSearch, apply_rome_to_model, rank_one_update
+from kgt_editor.editors.rome.keys import Covariance, key_covariance
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import linear_layer
 from kgt_editor.lm.scoring import score_targets

@@ -11,8 +11,8 @@ from editor_builders import rome_hparams
 
 from kgt_editor.data.world import load_world
 from kgt_editor.editors.base import create_editor, restore_model
-from kgt_editor.editors.rome import ROMEEditor
-from kgt_editor.editors.rome_keys import context_prefixes, key_covariance
+from kgt_editor.editors.rome.editor import ROMEEditor
+from kgt_editor.editors.rome.keys import context_prefixes, key_covariance
 from kgt_editor.errors import NumericalError, UsageError
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.scoring import score_targets

@@ -448,4 +448,4 @@ def test_a_data_set_told_in_steps_is_not_compared(fake_editors, saved_model, tmp
     arguments = ["--editors", "fake", "--model", str(saved_model), "--dataset", "personal-conflicts", "--device", "cpu"]
     assert main([*arguments, "--out", str(tmp_path / "results")], ROOT / "hparams") == 2
     err = capsys.readouterr().err
-    assert "data set 'personal-conflicts' is told in steps, not in edits: run benchmarks/conflicts.py" in err
+    assert "data set 'personal-conflicts' is told in steps, not in edits: run benchmarks/measure/conflicts.py" in err

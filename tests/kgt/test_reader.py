@@ -10,7 +10,7 @@ import torch
 from chat_templates import CHATML
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.journal import Edit
+from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple

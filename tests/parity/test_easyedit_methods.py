@@ -18,9 +18,9 @@ import torch
 from easyedit_clone import imported
 
 from kgt_editor.editors.ft import FTEditor, FTHParams
-from kgt_editor.editors.kn import KNEditor, KNHParams
-from kgt_editor.editors.rome import ROMEEditor, ROMEHParams
-from kgt_editor.editors.rome_keys import key_covariance
+from kgt_editor.editors.kn.editor import KNEditor, KNHParams
+from kgt_editor.editors.rome.editor import ROMEEditor, ROMEHParams
+from kgt_editor.editors.rome.keys import key_covariance
 from kgt_editor.lm.layers import frozen
 from kgt_editor.lm.tokens import continuation_ids
 from kgt_editor.requests import EditRequest

@@ -9,10 +9,11 @@ import torch
 
 from kgt_editor.data import world
 from kgt_editor.kgt.templates import Templates
-from kgt_editor.testbed.corpus import INNER, LAST, Corpus
+from kgt_editor.testbed.corpus import Corpus
 from kgt_editor.testbed.recipes import Recipe
 from kgt_editor.testbed.tokenizer import END, piece_encoder, train_tokenizer
 from kgt_editor.testbed.train import collate, pack, subject_masks, train
+from kgt_editor.testbed.training_text import INNER, LAST
 
 SHARES = {"plain": 0.3, "relevant": 0.2, "irrelevant": 0.2, "retrieve": 0.15, "extract": 0.15}
 

@@ -1,0 +1,1 @@
+"""The methods of an EasyEdit clone as rows of a comparison."""

@@ -1,0 +1,103 @@
+"""KE: KnowledgeEditor (De Cao, Aziz and Titov 2021, "Editing Factual Knowledge in Language Models").
+
+A network reads the edit and says how the gradient of its loss has to be gated, shifted and scaled to make it. It is
+trained, once a model, to make edits and carry them over to other wordings, under the constraint that the model's
+other answers move little. An edit is then one forward and one backward pass of its prompt.
+
+The paper edits BERT and BART; this is its method for causal language models. Three things are simpler here: of the old
+answer the network reads the first token, which the edit's own forward pass gives; one hidden layer serves all
+matrices; the margin stays where the authors shrink it as training succeeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from kgt_editor.editors.base import Progress, call_form
+from kgt_editor.editors.hypernet.editor import HypernetEditor, HypernetHParams
+from kgt_editor.editors.hypernet.factors import layer_shapes
+from kgt_editor.editors.hypernet.ke_network import KENetwork, weight_scales
+from kgt_editor.editors.hypernet.training import Sampler, batch_losses, fit
+
+
+class KEHParams(HypernetHParams):
+    """The fields of EasyEdit's KE files, which came without an implementation, and ours.
+
+    Attributes:
+        edit_lr: what the edits' rates start from: a step's root mean square as a share of its weight's.
+        cedit: weight of the edit loss.
+        cloc: what the constraint's multiplier starts from; it moves from there.
+        margin: how far other predictions may move, a KL divergence in nats (ours; the authors start from this default).
+        multiplier_lr: how fast the multiplier moves (ours; the authors' value).
+        lstm_dim: width of the LSTM, in each direction (ours; the authors' value).
+        hidden_dim: width of the layer behind it (ours; the authors' value).
+    """
+
+    alg_name: Literal["KE"] = "KE"
+    margin: float = Field(default=1e-3, ge=0)
+    multiplier_lr: float = Field(default=0.1, ge=0)
+    lstm_dim: int = Field(default=128, ge=1)
+    hidden_dim: int = Field(default=128, ge=1)
+
+
+@dataclass
+class Constraint:
+    """Keeps a quantity below a margin by the method of multipliers (De Cao et al. 2021, section 4).
+
+    Training minimises the loss plus ``multiplier * (quantity - margin)`` and meanwhile climbs along the multiplier,
+    which never falls below zero: it grows while the margin is overstepped and shrinks while it is kept.
+
+    Attributes:
+        multiplier: weight of the constraint now.
+        margin: what the quantity may be.
+        rate: step of the multiplier.
+    """
+
+    multiplier: float
+    margin: float
+    rate: float
+
+    def penalty(self, quantity: Tensor) -> Tensor:
+        """The constraint's share of the loss; moves the multiplier one step."""
+        share = self.multiplier * (quantity - self.margin)
+        self.multiplier = max(0.0, self.multiplier + self.rate * (quantity.item() - self.margin))
+        return share
+
+
+class KEEditor(HypernetEditor[KENetwork]):
+    """Edits by one gated gradient step; ``prepare`` has to see the unedited model first."""
+
+    name = "ke"
+    description = "gradient gated by a trained hypernetwork that reads the edit (De Cao et al. 2021)"
+    network_version = "1"
+    hparams_class = KEHParams
+    hparams: KEHParams
+
+    def network_for(self, model: nn.Module) -> KENetwork:
+        hparams, layers = self.hparams, self.layers(model)
+        return KENetwork(
+            layer_shapes(model, layers),
+            weight_scales(model, layers),
+            model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
+            hparams.lstm_dim,
+            hparams.hidden_dim,
+            hparams.edit_lr,
+            hparams.seed,
+        )
+
+    def train(self, model: nn.Module, network: KENetwork, sampler: Sampler, progress: Progress | None) -> None:
+        hparams = self.hparams
+        constraint = Constraint(hparams.cloc, hparams.margin, hparams.multiplier_lr)
+
+        def loss() -> Tensor:
+            edit, divergence = batch_losses(model, network, sampler.draw())
+            return hparams.cedit * edit + constraint.penalty(divergence)
+
+        fit(network, loss, hparams, progress)
+
+
+apply_ke_to_model = call_form(KEEditor)

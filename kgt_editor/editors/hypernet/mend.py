@@ -1,0 +1,72 @@
+"""MEND: model editor networks with gradient decomposition (Mitchell et al. 2022, "Fast Model Editing at Scale").
+
+A small network, trained once a model, turns the gradient of an edit's loss into a weight change that makes the edit,
+carries over to other wordings, and leaves the rest alone. An edit is then one backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from kgt_editor.editors.base import Progress, call_form
+from kgt_editor.editors.hypernet.editor import HypernetEditor, HypernetHParams
+from kgt_editor.editors.hypernet.factors import gradient_factors, layer_shapes
+from kgt_editor.editors.hypernet.mend_network import MENDNetwork
+from kgt_editor.editors.hypernet.training import Sampler, batch_losses, fit
+
+
+class MENDHParams(HypernetHParams):
+    """EasyEdit's MEND fields beside the shared ones. What has one allowed value only is a variant we do not offer.
+
+    Attributes:
+        rank, n_hidden: rank and number of the rectified residual blocks of the network.
+        norm: normalise the factors per dimension.
+        cedit, cloc: weights of the edit and the locality loss (eq. 5).
+    """
+
+    alg_name: Literal["MEND"] = "MEND"
+    rank: int = Field(ge=1)
+    n_hidden: int = Field(default=1, ge=0)
+    norm: bool = True
+    combine: Literal[True] = True
+    x_only: Literal[False] = False
+    delta_only: Literal[False] = False
+    shared: Literal[True] = True
+    one_sided: Literal[False] = False
+    hidden_dim: None = None
+    init: Literal["id"] = "id"
+    act: Literal["relu"] = "relu"
+    mlp_class: Literal["IDMLP"] = "IDMLP"
+
+
+class MENDEditor(HypernetEditor[MENDNetwork]):
+    """Edits by one transformed gradient step; ``prepare`` has to see the unedited model first."""
+
+    name = "mend"
+    description = "gradient transformed by a trained hypernetwork (Mitchell et al. 2022)"
+    network_version = "3"
+    hparams_class = MENDHParams
+    hparams: MENDHParams
+
+    def network_for(self, model: nn.Module) -> MENDNetwork:
+        hparams = self.hparams
+        shapes = layer_shapes(model, self.layers(model))
+        return MENDNetwork(shapes, hparams.rank, hparams.n_hidden, hparams.edit_lr, hparams.norm, hparams.seed)
+
+    def train(self, model: nn.Module, network: MENDNetwork, sampler: Sampler, progress: Progress | None) -> None:
+        hparams = self.hparams
+        if network.norm:
+            layers = list(network.shapes)
+            network.fit_normalisation(gradient_factors(model, batch, layers)[0] for batch in sampler.samples())
+
+        def loss() -> Tensor:
+            edit, locality = batch_losses(model, network, sampler.draw())
+            return hparams.cedit * edit + hparams.cloc * locality
+
+        fit(network, loss, hparams, progress)
+
+
+apply_mend_to_model = call_form(MENDEditor)
