@@ -36,6 +36,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_a_run_killed_twice_ends_with_the_records_of_a_whole_one(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

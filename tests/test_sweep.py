@@ -55,6 +55,7 @@ def test_an_editor_without_layers_is_refused(sweep: ModuleType) -> None:
         sweep.points(["layers"], KGTHyperParams(), 3)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_recorded_and_gone_on_with(tmp_path: Path) -> None:
     command = [
         sys.executable,

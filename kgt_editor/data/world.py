@@ -1,15 +1,13 @@
 """The data set ``world``: counterfactual edits of the facts that the testbed models know.
 
 About 2,500 true facts chosen from CounterFact (Meng et al. 2022, MIT licence;
-``benchmarks/upkeep/select_world_facts.py``) with sentences of our own, in the layout of the KGT paper's Appendix B. Nothing here is random: every choice is made
-by hashing the fact, so that the same package version gives the same records everywhere.
-
-Subjects, never facts, are dealt to the splits, so that no edited subject of one split occurs in another:
-
-- ``test``: the reported records, and ``neighbour``: facts that no edit touches; they give the neighbourhood prompts
-  of the reported records and the known facts behind ``unedited_recall``.
-- ``training``: what a hypernetwork may learn from (its neighbourhood prompts come from the same split).
-- ``validation`` and ``validation_neighbour``: the same as the first two, for choosing hyperparameters.
+``benchmarks/upkeep/select_world_facts.py``) with sentences of our own, in the layout of the KGT paper's Appendix B.
+Nothing here is random: every choice is made by hashing the fact, so that the same package version gives the same
+records everywhere. Subjects, never facts, are dealt to the splits, so that no edited subject of one split occurs in
+another: - ``test``: the reported records, and ``neighbour``: facts that no edit touches; they give the neighbourhood
+prompts of the reported records and the known facts behind ``unedited_recall``. - ``training``: what a hypernetwork
+may learn from (its neighbourhood prompts come from the same split). - ``validation`` and ``validation_neighbour``:
+the same as the first two, for choosing hyperparameters.
 """
 
 from __future__ import annotations

@@ -39,6 +39,9 @@ def test_what_goes_wrong_there_is_told_in_one_line(task):
     with pytest.raises(KgtError, match=r"RuntimeError: a defect over two lines \(log: .*fake\.log\)"):
         run_apart(asked)
     assert "Traceback" in asked.log.read_text()
+
+
+def test_an_editor_that_cannot_be_prepared_there_is_told_so(task):
     with pytest.raises(PreparationError, match="no hypernetwork today"):
         run_apart(task("other", unprepared=True))
 

@@ -8,11 +8,11 @@ import torch
 from kgt_editor.data.base import KnownFact
 from kgt_editor.errors import KgtError
 from kgt_editor.evaluation.base_weights import BaseWeights
+from kgt_editor.evaluation.inference import plain_inference
 from kgt_editor.evaluation.protocol import (
     FACTS_AFTER_EACH_EDIT,
     CellPlan,
     SpoiledCellError,
-    plain_inference,
     run_cell,
 )
 from kgt_editor.results.cell_log import CellLog

@@ -82,6 +82,7 @@ def read(out, name):
     return json.loads((folder_of(out) / name).read_text())
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives_and_a_killed_worker_costs_nothing(
     compare, one_thread, tmp_path, monkeypatch
 ):
