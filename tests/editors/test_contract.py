@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from copy import deepcopy
 from dataclasses import replace
@@ -12,26 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract import (
+    LM,
+    Records,
+    prepared,
+    requests_of,
+    same,
+    scores,
+    weights,
+)
 from editor_builders import BUILDERS, build
 from torch import nn
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from kgt_editor.config import HParams
-from kgt_editor.data.record import Record
-from kgt_editor.editors.base import Editor, get_editor_class, names, restore_model
-from kgt_editor.editors.weights import WeightEditor
+from kgt_editor.editors.base import get_editor_class, names, restore_model
 from kgt_editor.errors import UnsupportedModelError, UsageError
-from kgt_editor.lm.scoring import TargetScore, score_targets
 
-Records = tuple[Record, ...]
-LM = tuple[Any, Any]
-
-WEIGHT_EDITORS = [name for name in names() if issubclass(get_editor_class(name), WeightEditor)]
 CHANGING = [name for name in names() if name != "none"]
-
-every_editor = pytest.mark.parametrize("name", names())
-every_changing_editor = pytest.mark.parametrize("name", CHANGING)
-every_weight_editor = pytest.mark.parametrize("name", WEIGHT_EDITORS)
 
 
 @pytest.fixture(autouse=True)
@@ -39,31 +35,10 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
 
 
-def prepared(name: str, lm: LM, records: Records, **changes: Any) -> Editor:
-    model, tok = lm
-    editor = build(name, model, **changes)
-    editor.prepare(model, tok, records)
-    return editor
+every_editor = pytest.mark.parametrize("name", names())
 
 
-def scores(model: Any, tok: Any, records: Records) -> list[TargetScore]:
-    """What the evaluation sees of the model on the records."""
-    prompts = [prompt for record in records for prompt in (record.query, *record.paraphrase_prompts)]
-    targets = [record.target_new for record in records for _ in (record.query, *record.paraphrase_prompts)]
-    own = getattr(model, "score_targets", None)
-    return own(prompts, targets) if own is not None else score_targets(model, tok, prompts, targets)
-
-
-def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-def requests_of(records: Records) -> list[dict[str, Any]]:
-    return [record.request() for record in records]
+every_changing_editor = pytest.mark.parametrize("name", CHANGING)
 
 
 def test_every_editor_is_held_to_this_contract() -> None:
@@ -297,79 +272,3 @@ def test_extras_of_easyedit_are_taken(name: str, tiny_gpt2: LM, tiny_records: Re
     result = editor.apply(model, tok, requests_of(tiny_records[:1]), False, True, False, train_ds=None)
     assert isinstance(result, tuple)
     assert isinstance(result[0], nn.Module)
-
-
-@every_weight_editor
-def test_the_call_form_equals_the_class(name: str, tiny_gpt2: LM, tiny_records: Records) -> None:
-    model, tok = tiny_gpt2
-    module = importlib.import_module(get_editor_class(name).__module__)
-    function = getattr(module, f"apply_{name}_to_model")
-    editor = prepared(name, tiny_gpt2, tiny_records)
-    requests = requests_of(tiny_records[:1])
-    by_class, _ = editor.apply(model, tok, requests, copy=True)
-    by_function, restore = function(
-        model, tok, requests, editor.hparams, copy=True, return_orig_weights=True, train_ds=tiny_records
-    )
-    assert scores(by_function, tok, tiny_records) == scores(by_class, tok, tiny_records)
-    assert set(restore) <= set(dict(model.named_parameters()))
-    assert restore
-
-
-@every_weight_editor
-def test_an_edit_changes_the_named_weights_only(name: str, tiny_lm: LM, tiny_records: Records) -> None:
-    model, tok = tiny_lm
-    editor = prepared(name, tiny_lm, tiny_records)
-    assert isinstance(editor, WeightEditor)
-    kept = weights(model)
-    editor.apply(model, tok, requests_of(tiny_records[:1]))
-    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, kept[key])}
-    assert changed == {f"{layer}.weight" for layer in editor.layers(model)}
-
-
-@every_weight_editor
-def test_a_model_in_half_precision_is_edited(name: str, tiny_lm: LM, tiny_records: Records) -> None:
-    model, tok = tiny_lm[0].to(torch.bfloat16), tiny_lm[1]
-    editor = prepared(name, (model, tok), tiny_records)
-    kept = weights(model)
-    edited, restore = editor.apply(model, tok, requests_of(tiny_records[:1]), return_orig_weights=True)
-    assert not same(weights(edited), kept)
-    assert {value.dtype for value in edited.state_dict().values()} == {torch.bfloat16}
-    assert same(weights(restore_model(edited, restore)), kept)
-
-
-@every_weight_editor
-def test_quantised_weights_are_refused(name: str, tiny_lm: LM, tiny_records: Records) -> None:
-    model, tok = tiny_lm
-    editor = build(name, model)
-    model.is_quantized = True
-    supported, reason = editor.supports(model)
-    assert not supported
-    assert "quantised" in reason
-    with pytest.raises(UnsupportedModelError, match=f"'{name}'.*quantised"):
-        editor.apply(model, tok, requests_of(tiny_records[:1]))
-
-
-@every_weight_editor
-def test_wrapped_linear_layers_are_refused(name: str, tiny_llama: LM) -> None:
-    model, _ = tiny_llama
-    editor = build(name, model)
-
-    class Adapter(nn.Linear):
-        """What a LoRA or a quantised layer looks like: a Linear, but its weight is not the whole map."""
-
-    for block in model.model.layers:
-        block.mlp.down_proj = Adapter(64, 32, bias=False)
-    supported, reason = editor.supports(model)
-    assert not supported
-    assert "Adapter" in reason
-
-
-@every_weight_editor
-def test_an_unknown_architecture_is_refused(name: str, tiny_gpt2: LM) -> None:
-    editor = build(name, tiny_gpt2[0])
-    config = GPTNeoXConfig(
-        vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
-    )
-    supported, reason = editor.supports(GPTNeoXForCausalLM(config))
-    assert not supported
-    assert "gpt_neox" in reason

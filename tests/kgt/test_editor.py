@@ -2,80 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from kgt.editing import BASE, LM, PRINTED, QUERY, enhanced, request, triples
 from kgt_editor.errors import KgtError, NumericalError, UsageError
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import relations
-from kgt_editor.kgt.editor import edit, edit_batch
-from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
+from kgt_editor.kgt.editor import edit
+from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
-from kgt_editor.lm import continuations, tree
-from kgt_editor.lm.batching import way_of
-from kgt_editor.lm.scoring import TargetScore
-
-LM = tuple[Any, Any]
-QUERY = "Ada Brun was born in the town of"
-BASE = [Triple("Ada Brun", "was born in", "Velmora"), Triple("Ada Brun", "speaks the language", "Quin")]
-
-
-def request(answer: str = "Tarsil", query: str = QUERY, **more: Any) -> dict[str, Any]:
-    return {"prompt": query, "subject": "Ada Brun", "target_new": answer, **more}
-
-
-PRINTED = KGTHyperParams(**AS_PRINTED)
-
-
-def enhanced(lm: LM, *base: Triple, **settings: Any) -> KGEnhancedLM:
-    hparams = KGTHyperParams.build({**AS_PRINTED, **settings}, "test")
-    return KGEnhancedLM(*lm, PersonalGraph(MemoryGraph(base)), hparams)
-
-
-def triples(model: KGEnhancedLM) -> set[Triple]:
-    return {z for head in model.graph.heads() for z in model.graph.triples_from(head)}
-
-
-@pytest.fixture
-def sensible(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> LM:
-    """A language model that does as KGT's templates ask, and by itself believes in Velmora."""
-    tok = tiny_gpt2[1]
-
-    def probability(text: str, continuation: str) -> float:
-        wanted = "was born in" if "born" in text or "birthplace" in text else "speaks the language"
-        if "I need information" in text or "<relation>:" in text:
-            relation = continuation.split(" <")[0]
-            return 0.9 if relation == wanted else 0.01
-        if "<facts>:" in text:
-            fact = text.split("<facts>: ")[1].split(" <answer>:")[0]
-            return 0.95 if wanted in fact and fact.endswith(continuation) else 0.02
-        return 0.9 if continuation == "Velmora" else 0.01
-
-    def score(model: Any, pairs: Sequence[tree.Pair], *sizes: Any) -> list[TargetScore]:
-        found = []
-        for context, continuation in pairs:
-            chance = probability(tok.decode(context), tok.decode(continuation).strip())
-            found.append(TargetScore(math.log(chance), len(continuation), chance > 0.5))
-        return found
-
-    def best(model: Any, questions: Sequence[tuple[list[int], list[list[int]]]], k: int) -> list[list[int]]:
-        ranked = []
-        for context, ends in questions:
-            found = score(model, [(context, continuation) for continuation in ends])
-            ranked.append(sorted(range(len(found)), key=lambda index: -found[index].log_prob)[:k])
-        return ranked
-
-    monkeypatch.setattr(continuations, "score_continuations", score)
-    monkeypatch.setattr(relations, "best_continuations", best)
-    return tiny_gpt2
 
 
 def test_feedback_replaces_the_base_graphs_opposite(sensible: LM) -> None:
@@ -183,91 +124,6 @@ def test_the_vocabulary_is_the_graphs_and_wikidatas(sensible: LM) -> None:
     assert words[:2] == ["likes", "sleeps in"]
     assert "was born in" in words
     assert len(words) == len(set(words))
-
-
-def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgt_editor.kgt.retrieval.WIKIDATA_PHRASES", {"P20": "died in"})
-    way_of(tiny_lm[0], 10)
-    passes = []
-    tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
-    edit(enhanced(tiny_lm, *BASE), request())
-    assert len(passes) == 3
-    passes.clear()
-    edit(enhanced(tiny_lm, *BASE, relation_source="user"), request(relations=["was born in"]))
-    assert len(passes) == 1
-
-
-def test_a_batch_is_one_edit_after_the_other(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgt_editor.kgt.retrieval.WIKIDATA_PHRASES", {"P20": "died in"})
-    settings: dict[str, Any] = {"stop": "loss", "answer_epsilon": 0, "min_gain": 1e-9, "retrieval_min": 0, "K": 2}
-    other = request("Osthaven", "Milo Castrel speaks", subject="Milo Castrel")
-    asked = [request(), request("Quindle"), other, request("Norrish", "The mother tongue of Ada Brun is"), request()]
-    whose = [0, 1, 0, 0, 1]
-
-    users = [enhanced(tiny_lm, *BASE, **settings) for _ in range(2)]
-    alone = [edit(users[user], given) for user, given in zip(whose, asked, strict=True)]
-    expected = [set(user.graph.triples_from(head)) for user in users for head in ("Ada Brun", "Milo Castrel")]
-
-    users = [enhanced(tiny_lm, *BASE, **settings) for _ in range(2)]
-    passes: list[int] = []
-    tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
-    outcomes = edit_batch([users[user] for user in whose], asked)
-    # Two rounds, for two edits wait for an earlier one of the same user and entity; alone, each takes three passes.
-    assert len(passes) < 3 * len(asked)
-    assert [(o.edit.added, o.edit.removed) for o in outcomes] == [(o.edit.added, o.edit.removed) for o in alone]
-    assert [set(u.graph.triples_from(head)) for u in users for head in ("Ada Brun", "Milo Castrel")] == expected
-    for together, one in zip(outcomes, alone, strict=True):
-        for found, wanted in zip(together.problem.proposals, one.problem.proposals, strict=True):
-            assert found.triple == wanted.triple
-            assert (found.retrieval, found.reasoning) == pytest.approx((wanted.retrieval, wanted.reasoning), abs=1e-4)
-
-
-def test_a_batch_with_a_bad_edit_changes_no_graph(sensible: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    users = [enhanced(sensible, *BASE) for _ in range(2)]
-    with pytest.raises(UsageError, match="'subject' is missing"):
-        edit_batch(users, [request(), request(subject="")])
-    sensible_score = continuations.score_continuations
-
-    def fails_later(model: Any, pairs: Sequence[tree.Pair], *sizes: Any) -> list[TargetScore]:
-        if users[0].graph.journal:
-            raise NumericalError("NaN logits")
-        return sensible_score(model, pairs)
-
-    monkeypatch.setattr(continuations, "score_continuations", fails_later)
-    with pytest.raises(NumericalError):
-        edit_batch([*users, users[1]], [request(), request(), request("Quindle")])
-    assert [triples(user) for user in users] == [set(BASE), set(BASE)]
-
-
-def test_a_batch_needs_one_model_and_equal_settings(tiny_gpt2: LM) -> None:
-    model = enhanced(tiny_gpt2, *BASE)
-    assert edit_batch([], []) == []
-    with pytest.raises(UsageError, match="2 models but 1 requests"):
-        edit_batch([model, model], [request()])
-    with pytest.raises(UsageError, match="one language model with equal settings"):
-        edit_batch([model, enhanced(tiny_gpt2, K=2)], [request(), request()])
-
-
-@pytest.mark.parametrize("source", ["rank", "generate", "user"])
-@pytest.mark.parametrize("optimizer", ["greedy", "algorithm1"])
-def test_real_models_are_edited_and_their_weights_stay(tiny_lm: LM, source: str, optimizer: str) -> None:
-    before = {name: value.clone() for name, value in tiny_lm[0].state_dict().items()}
-    model = enhanced(
-        tiny_lm,
-        *BASE,
-        relation_source=source,
-        optimizer=optimizer,
-        K=3,
-        stop="loss",
-        answer_epsilon=0,
-        epsilon=0,
-        min_gain=1e-9,
-        retrieval_min=0,
-    )
-    outcome = edit(model, request(relation_id="P19"))
-    assert outcome.solution.steps or optimizer == "greedy"
-    assert set(model.graph.triples_from("Ada Brun")) == {z.triple for z in outcome.solution.graph}
-    assert all(torch.equal(value, before[name]) for name, value in tiny_lm[0].state_dict().items())
 
 
 def test_when_the_model_writes_nothing_usable_the_vocabulary_is_ranked(

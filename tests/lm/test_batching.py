@@ -14,7 +14,7 @@ from accelerate import cpu_offload
 from architectures import WINDOW, build
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from torch import nn
-from transformers import BartConfig, BartForConditionalGeneration, Gemma3Config, Gemma3TextConfig
+from transformers import BartConfig, BartForConditionalGeneration
 
 from kgt_editor.errors import NumericalError, UnsupportedModelError
 from kgt_editor.kgt.ranking import best_continuations
@@ -27,7 +27,11 @@ from kgt_editor.lm.limits import attention_window
 from kgt_editor.lm.scoring import score_targets
 
 LM = tuple[Any, Any]
+
+
 PROMPTS = ["Ada Brun was born in the town of", "Ada Brun was born in the town of", "At home Ada Brun spoke"]
+
+
 TARGETS = ["Tarsil", "Old Velmora", "Quin"]
 
 
@@ -284,13 +288,6 @@ def test_a_quantised_model_is_read_as_each_text_alone(tiny_llama: LM) -> None:
         wanted = model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits[0, -2:].log_softmax(-1)
     (found,) = continuations.continuation_log_probs(model, [([5, 6, 7], [8, 9])])
     assert torch.equal(found, wanted)
-
-
-def test_the_limit_of_a_multimodal_model_is_that_of_its_text(tiny_gpt2: LM) -> None:
-    model = nn.Linear(1, 1)
-    model.config = Gemma3Config(text_config=Gemma3TextConfig(max_position_embeddings=77).to_dict())  # type: ignore[assignment]
-    assert max_positions(model) == 77
-    assert max_positions(build("mpt")) == 256
 
 
 def test_no_engine_is_called_past_the_dispatch() -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from kgt_editor import reporting
 from kgt_editor.cli import report as cli
-from kgt_editor.reporting.style import look
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -220,15 +219,6 @@ def test_bad_input_is_one_clear_line(run, builder, tmp_path, monkeypatch, capsys
     err = capsys.readouterr().err
     assert told in err
     assert len(err.splitlines()) == 1
-
-
-def test_every_editor_keeps_its_look():
-    paper = [look(name) for name in ("ft", "rome", "ke", "kn", "mend", "none", "kgt", "icl", "oppu")]
-    assert len({one.colour for one in paper}) == len({one.mark for one in paper}) == len(paper)
-    assert look("kgt:paper").colour == look("kgt").colour
-    assert look("kgt:paper").hollow
-    assert look("kgt:paper").mark != look("kgt:user").mark
-    assert look("somebodys").colour == look("somebodys").colour
 
 
 def test_a_missing_size_breaks_the_line_and_is_marked(builder, tmp_path):
