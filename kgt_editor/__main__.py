@@ -12,6 +12,7 @@ from importlib import import_module
 COMMANDS = {
     "compare": ("kgt_editor.cli.compare", "compare model editors on one model and data set"),
     "report": ("kgt_editor.cli.report", "tables, figures and a page from runs"),
+    "paper": ("kgt_editor.cli.paper", "run the cells behind the paper's tables and figures, and render them"),
     "calibrate": ("kgt_editor.cli.calibrate", "choose KGT's settings for a model on validation records"),
     "graph": ("kgt_editor.cli.graph", "base graphs, and what users told their personal graphs"),
     "data": ("kgt_editor.cli.data", "check a data file, fetch CounterFact, build its extension"),

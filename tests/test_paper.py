@@ -1,20 +1,15 @@
-"""benchmarks/paper.py: which cells it runs, and that it does not run them twice."""
+"""``kgt paper``: which cells it runs, and that it does not run them twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from types import ModuleType
 
 import pytest
 
-
-@pytest.fixture
-def paper(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("paper")
+from kgt_editor.cli import paper
 
 
-def test_the_profiles_name_the_cells_of_tables_and_figures(paper, tmp_path, capsys):
+def test_the_profiles_name_the_cells_of_tables_and_figures(tmp_path, capsys):
     for profile, runs in (("smoke", 1), ("testbed", 2)):
         assert paper.main(["--profile", profile, "--dry-run", "--out", str(tmp_path)]) == 0
         told = capsys.readouterr().err
@@ -24,7 +19,7 @@ def test_the_profiles_name_the_cells_of_tables_and_figures(paper, tmp_path, caps
     assert not list(tmp_path.iterdir())
 
 
-def test_without_their_files_the_papers_data_sets_are_left_out_aloud(paper, tmp_path, capsys):
+def test_without_their_files_the_papers_data_sets_are_left_out_aloud(tmp_path, capsys):
     assert paper.main(["--profile", "gpu", "--dry-run", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().err
     assert "counterfact is left out: give its file with --counterfact" in told
@@ -32,7 +27,7 @@ def test_without_their_files_the_papers_data_sets_are_left_out_aloud(paper, tmp_
 
 
 @pytest.mark.slow
-def test_smoke_renders_everything_and_a_second_call_runs_nothing(paper, tmp_path, capsys):
+def test_smoke_renders_everything_and_a_second_call_runs_nothing(tmp_path, capsys):
     assert paper.main(["--profile", "smoke", "--out", str(tmp_path)]) == 0
     assert "to run: compare.py" in capsys.readouterr().err
     names = {path.name for path in (tmp_path / "report").iterdir()}

@@ -190,15 +190,15 @@ def _check_names(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace, words: Sequence[str], hparams_dir: Path, program: str) -> int:
     _check_names(options)
-    from transformers.utils import logging
-
-    from kgt_editor.data.bar import download_bar
-    from kgt_editor.runs.console import Display
-    from kgt_editor.runs.request import check_request, hparams_notes
-    from kgt_editor.runs.run import ResumePolicy
-    from kgt_editor.runs.run import run as run_request
-
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    with stderr.status("loading torch and transformers"):  # seconds; shown on a terminal only
+        from transformers.utils import logging
+
+        from kgt_editor.data.bar import download_bar
+        from kgt_editor.runs.console import Display
+        from kgt_editor.runs.request import check_request, hparams_notes
+        from kgt_editor.runs.run import ResumePolicy
+        from kgt_editor.runs.run import run as run_request
     config = build_config(options, hparams_dir)
     check_options(options)
     with download_bar(stderr) as progress:

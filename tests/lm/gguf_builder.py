@@ -50,6 +50,8 @@ def write_gguf(path: Path, model: Any, tok: Any, architecture: str = "llama") ->
     writer.add_bos_token_id(tok.bos_token_id)
     writer.add_eos_token_id(tok.eos_token_id)
     writer.add_pad_token_id(tok.pad_token_id)
+    if tok.chat_template is not None:
+        writer.add_chat_template(tok.chat_template)
     writer.add_tensor("token_embd.weight", weights["model.embed_tokens.weight"].numpy())
     writer.add_tensor("output_norm.weight", weights["model.norm.weight"].numpy())
     writer.add_tensor("output.weight", weights["lm_head.weight"].numpy())

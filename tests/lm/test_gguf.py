@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from chat_templates import CHATML
 from gguf_builder import write_gguf
+from transformers import PreTrainedTokenizerFast
 
 from kgt_editor import notice
 from kgt_editor.errors import KgtError, UsageError
@@ -72,6 +75,25 @@ def test_a_file_is_converted_once_into_the_same_model(
     assert next(half.parameters()).dtype == torch.bfloat16
     assert loading.weights_bytes(str(moved)) == 4 * sum(value.numel() for value in original.parameters())
     assert loading.model_revision(str(moved)) == f"sha256:{folder.name}"
+
+
+def test_the_marks_and_the_chat_template_are_the_files_whatever_transformers_reads(
+    tiny_llama: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tok = tiny_llama[0], copy.deepcopy(tiny_llama[1])
+    tok.chat_template = CHATML
+    file = write_gguf(tmp_path / "chat.gguf", model, tok)
+    read = PreTrainedTokenizerFast.from_pretrained
+
+    def misread(*arguments: Any, **keywords: Any) -> Any:
+        found = read(*arguments, **keywords)
+        if "gguf_file" in keywords:
+            found.eos_token, found.chat_template = found.convert_ids_to_tokens(5), None
+        return found
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", misread)
+    _, found = loading.load_model(str(file), "cpu")
+    assert (found.eos_token, found.bos_token, found.chat_template) == (tok.eos_token, tok.bos_token, CHATML)
 
 
 def test_of_two_that_want_a_model_one_converts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,131 @@
+"""Run the cells behind the paper's Tables 1-3 and Figures 3-4, then render all of them.
+
+kgt paper --profile smoke      # a minute: do all parts work here?
+kgt paper --profile testbed    # the shipped models; an hour on two cores
+kgt paper --profile gpu --counterfact counterfact.json   # the paper's models
+
+One run of compare.py for each model and data set, at all numbers of edits, under ``--out``. A run that is there already
+and complete, with the same settings, is not made again, and one that was interrupted is resumed: call the script
+again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgt_editor.cli import compare, report
+from kgt_editor.commands import INTERRUPTED, Parser, run
+from kgt_editor.editors.names import names
+from kgt_editor.errors import KgtError
+from kgt_editor.folders import shipped_hparams
+
+PROGRAM = "paper.py"
+# The paper's rows; kgt:user is Figure 3's feedback on relations, kgt:paper Algorithm 1 as printed.
+EDITORS = ("ft", "rome", "ke", "kn", "mend", "kgt", "kgt:user", "kgt:paper")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which cells; ``sizes`` are Figure 4's, the largest one is the tables'."""
+
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    sizes: tuple[int, ...]
+    seeds: int
+    editors: tuple[str, ...] = EDITORS
+    dtype: str = "float32"
+
+
+PROFILES = {
+    "smoke": Profile(("testbed-gpt2",), ("world",), (4, 8), 1, ("ft", "rome", "kgt", "kgt:user")),
+    "testbed": Profile(("testbed-gpt2", "testbed-llama"), ("world",), (20, 60, 200), 3),
+    "gpu": Profile(
+        ("openai-community/gpt2-xl", "meta-llama/Llama-2-7b-hf", "meta-llama/Meta-Llama-3-8B"),
+        ("counterfact", "counterfact-extension"),
+        (100, 1000, 10_000),
+        3,
+        dtype="bfloat16",
+    ),
+}
+
+
+def cells(profile: Profile, files: dict[str, Path | None], editors: Sequence[str]) -> Iterator[list[str]]:
+    """The arguments of compare.py, one list a run."""
+    sizes = ",".join(map(str, profile.sizes))
+    for dataset in profile.datasets:
+        if dataset != "world" and files.get(dataset) is None:
+            continue
+        for model in profile.models:
+            found = ["--model", model, "--dataset", dataset, "--sizes", sizes, "--seeds", str(profile.seeds)]
+            found += ["--editors", ",".join(editors), "--dtype", profile.dtype]
+            yield found + (["--data", str(files[dataset])] if dataset != "world" else [])
+
+
+def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
+    """Run what is missing, then the report; the exit code is 0, or that of the first run that went wrong."""
+    return run(program, arguments, lambda words: _paper(words, program))
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    parser = Parser(prog=program, description="The paper's tables and figures, regenerated.")
+    parser.add_argument("--profile", choices=PROFILES, default="testbed", help="default: %(default)s")
+    parser.add_argument("--counterfact", type=Path, metavar="FILE", help="Tables 1 and 3, Figures 3 and 4 (gpu)")
+    parser.add_argument("--extension", type=Path, metavar="FILE", help="CounterFactExtension, for Table 2 (gpu)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/paper-<profile>")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be run")
+    return parser
+
+
+def _paper(arguments: Sequence[str], program: str) -> int:
+    def say(text: str) -> None:
+        print(f"{program}: {text}", file=sys.stderr)
+
+    options = build_parser(program).parse_args(arguments)
+    profile = PROFILES[options.profile]
+    out = options.out or Path("results") / f"paper-{options.profile}"
+    known = set(names())
+    editors = [name for name in profile.editors if name.split(":")[0] in known]
+    for name in profile.editors:
+        if name not in editors:
+            say(f"editor '{name}' is not in this version and is left out")
+    files = {"counterfact": options.counterfact, "counterfact-extension": options.extension}
+    for dataset in profile.datasets:
+        if dataset != "world" and files[dataset] is None:
+            say(f"{dataset} is left out: give its file with --{dataset.removeprefix('counterfact-')}")
+    code = 0
+    for cell in cells(profile, files, editors):
+        command = [*cell, "--device", options.device, "--out", str(out), "--no-report"]
+        done = _complete(command, out)
+        say(f"{'there already' if done else 'to run'}: compare.py {' '.join(command)}")
+        if done or options.dry_run:
+            continue
+        ended = compare.main(command)
+        if ended == INTERRUPTED:
+            return ended
+        code = code or ended
+    if options.dry_run:
+        return 0
+    return code or report.main([str(out), "--out", str(out / "report")])
+
+
+def _complete(command: Sequence[str], out: Path) -> bool:
+    """Whether a run with these very settings has ended well."""
+    from kgt_editor.runs.request import check_request
+
+    asked = compare.build_parser().parse_args(list(command))
+    try:
+        request = check_request(compare.build_config(asked, shipped_hparams()), out)
+    except KgtError:
+        return False  # compare.py says what is wrong
+    try:
+        manifest = json.loads((request.folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return bool(manifest.get("status") == "complete")
