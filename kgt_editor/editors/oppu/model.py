@@ -22,7 +22,7 @@ from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.prompted import PromptedLM
 
 if TYPE_CHECKING:
-    from kgt_editor.editors.oppu.editor import OPPUHParams
+    from kgt_editor.editors.oppu.hparams import OPPUHParams
 
 _M = TypeVar("_M", bound=nn.Module)
 
