@@ -14,7 +14,8 @@ class OPPUHParams(HParams):
 
     Attributes:
         alg_name: ``OPPU``, or ``LoRA`` as in EasyEdit's files.
-        lora_type: ``lora``, or ``adalora`` (a fixed rank of its form, see :func:`kgt_editor.editors.oppu.model.peft_config`).
+        lora_type: ``lora``, or ``adalora`` (a fixed rank of its form, see
+            :func:`kgt_editor.editors.oppu.model.peft_config`).
         layers: blocks that get an adapter; empty for all.
         num_steps: most passes over the new feedback.
         batch_size: new feedback an optimiser step.
