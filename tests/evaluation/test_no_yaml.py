@@ -15,12 +15,13 @@ def manifest(out):
 
 
 @pytest.fixture
-def llama_folder(tiny_llama, tmp_path):
+def llama_folder(tiny_llama, tmp_path, capsys):
     model, tok = tiny_llama
     model.config.max_position_embeddings = 1024  # the tokenizer's tokens are short, KGT's prompts are not
     folder = tmp_path / "foo"
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
+    capsys.readouterr()  # the bar of whoever saves a model first
     return folder
 
 
