@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -49,8 +50,9 @@ def wait_for(look, seconds=60):
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "launch"))
+    folders = [str(ROOT / "tests" / name) for name in ("launch", "evaluation")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))
     return importlib.import_module("fake_tasks")
 
 
@@ -173,7 +175,7 @@ def test_a_cluster_of_its_own_listens_on_the_loopback_address_alone_and_ends_wit
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     script = tmp_path / "launch.py"
-    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent), journal=str(journal)))
+    script.write_text(SCRIPT.format(folder=str(ROOT / "tests" / "launch"), journal=str(journal)))
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(journal.exists)
