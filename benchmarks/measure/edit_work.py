@@ -16,7 +16,7 @@ from kgt_editor.data.world import load_world
 from kgt_editor.editors.base import Editor, create_editor, restore_model
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
-from kgt_editor.errors import KgtError
+from kgt_editor.errors import KgtError, one_line
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
@@ -89,8 +89,9 @@ class Bench:
                 self.editors[other].prepare(self.lm, self.tok, world.training[:64])
             except (KgtError, RuntimeError) as error:  # too large for the device: the others go on
                 self.drop(other, error)
+            else:
+                say(f"{other} prepared")
             tidy(self.device)
-            say(f"{other} prepared")
             self.own[other] = allocated(self.device) - before
         # The passes that are counted here are those of the paper's prompts.
         settings = {**AS_PRINTED, "graph": "world"}
@@ -111,7 +112,7 @@ class Bench:
 
     def drop(self, name: str, error: Exception) -> None:
         """Leave an editor out from now on, and say why."""
-        self.failed[name] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        self.failed[name] = one_line(error)[:300]
         del self.editors[name]
         say(f"{name} is left out: {self.failed[name]}")
 
