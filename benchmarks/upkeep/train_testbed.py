@@ -28,7 +28,7 @@ from kgt_editor.data.counterfact import read_records
 from kgt_editor.data.extension import read_facts
 from kgt_editor.data.factbook import FactBook
 from kgt_editor.testbed.abilities import REQUIRED, REQUIRED_LARGE
-from kgt_editor.testbed.books import counterfact_book
+from kgt_editor.testbed.books import counterfact_book, counterfact_instructed, world_instructed
 from kgt_editor.testbed.model import ARCHITECTURES
 from kgt_editor.testbed.prompts import read_prompts
 from kgt_editor.testbed.recipes import Recipe, stages
@@ -36,7 +36,7 @@ from kgt_editor.testbed.ship import ship
 from kgt_editor.testbed.train import train
 
 MODELS = Path(__file__).resolve().parents[2] / "kgt_editor" / "testbed" / "models"
-SAMPLE = 2500  # facts that the abilities are measured on
+SAMPLE = 2000  # facts, at most, that the abilities are measured on
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class Stage:
         assert self.prompts
         return counterfact_book(read_records(self.prompts), read_facts(self.facts) if self.facts else ())
 
+    def instructed(self, book: FactBook) -> frozenset[str]:
+        """The subjects that instruction examples may name."""
+        return world_instructed() if self.size == "small" else counterfact_instructed(book)
+
 
 def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
     """One training process of one stage; the first shows progress and writes the model."""
@@ -73,6 +77,7 @@ def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
         store = dist.TCPStore("127.0.0.1", port, processes, rank == 0)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     recipe, book = stage.recipe, stage.book()
+    instructed = stage.instructed(book)
     prompts, digest = read_prompts(stage.prompts) if stage.prompts and recipe.prompts_share else (None, None)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=rank > 0 or not sys.stderr.isatty()) as bar:
@@ -84,15 +89,17 @@ def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
                 sys.stderr.write(f"step {done}/{total} loss {loss:.3f}\n")
 
         model, tokenizer, seconds = train(
-            book, recipe, stage.out, rank, processes, show, start_from=stage.start_from, prompts=prompts
-        )
+            book, recipe, stage.out, rank, processes, show,
+            start_from=stage.start_from, prompts=prompts, instructed=instructed,
+        )  # fmt: skip
     if processes > 1:
         dist.destroy_process_group()
     if rank == 0:
-        sample = SAMPLE if len(book.facts) > 2 * SAMPLE else None
-        required = REQUIRED_LARGE if stage.size == "large" else REQUIRED
-        start_from, out = stage.start_from, stage.out
-        line = ship(model, tokenizer, book, recipe, seconds, processes, out, start_from, digest, sample, required)
+        line = ship(
+            model, tokenizer, book, recipe, seconds, processes, stage.out,
+            instructed=instructed, start_from=stage.start_from, prompts_sha256=digest, sample=SAMPLE,
+            required=REQUIRED_LARGE if stage.size == "large" else REQUIRED,
+        )  # fmt: skip
         sys.stdout.write(line + "\n")
 
 

@@ -45,9 +45,9 @@ def deal(name: str, records: Iterable[Record]) -> DataSet:
     (:meth:`DataSet.reaching`).
     """
     records = tuple(records)
-    dealt: dict[str, list[Record]] = {role: [] for role in _ROLE_ENDS}
+    dealt: dict[str, list[Record]] = {name: [] for name in _ROLE_ENDS}
     for record in records:
-        dealt[_role(record.subject)].append(record)
+        dealt[role(record.subject)].append(record)
     judged = {
         prompt
         for record in dealt["records"]
@@ -59,9 +59,10 @@ def deal(name: str, records: Iterable[Record]) -> DataSet:
     return DataSet(name, tuple(dealt["records"]), training, validation, known, all_records=records).hashed()
 
 
-def _role(subject: str) -> str:
+def role(subject: str) -> str:
+    """The role of a subject's records: ``records``, ``training``, ``validation`` or ``known``; see :func:`deal`."""
     point = int(seeded_key(0, subject)[:8], 16) % 100
-    return next(role for role, end in _ROLE_ENDS.items() if point < end)
+    return next(name for name, end in _ROLE_ENDS.items() if point < end)
 
 
 def _without(records: list[Record], judged: set[str]) -> tuple[Record, ...]:

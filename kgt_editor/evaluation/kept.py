@@ -22,6 +22,7 @@ from kgt_editor.results import lines
 
 CASES_TOGETHER = 32  # cases whose prompts are asked together
 _GROUPS_A_FILE = 16
+_MARKS = " .!?"  # a model that reads a fact may end right behind it, where it alone would write a full stop
 
 #: Prompts that are asked together.
 Group = tuple[str, ...]
@@ -41,8 +42,8 @@ class Answered:
 
     @property
     def kept(self) -> bool:
-        """Whether the answer is the same."""
-        return self.before == self.now
+        """Whether the answer is the same, but for the mark that ends its sentence."""
+        return self.now is not None and self.before.rstrip(_MARKS) == self.now.rstrip(_MARKS)
 
     @property
     def silent(self) -> bool:

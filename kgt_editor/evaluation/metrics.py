@@ -10,8 +10,11 @@ from typing import Any
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.generated import Generated
 from kgt_editor.evaluation.kept import Untouched
 from kgt_editor.lm.scoring import TargetScore, score_targets
+
+_ALIKE = 1e-6  # of log probabilities that are the same but for rounding, as of a model whose logits are all alike
 
 Scorer = Callable[[Sequence[str], Sequence[str]], list[TargetScore]]
 
@@ -42,13 +45,30 @@ class PromptScore:
     new: TargetScore
     true: TargetScore
 
-    def prefers_new(self, normalise: str) -> bool:
-        """Whether the model finds the new answer more probable than the true one; False where either is not finite."""
-        return _log_prob(self.new, normalise) > _log_prob(self.true, normalise)
+    @property
+    def finite(self) -> bool:
+        """Whether both log probabilities are numbers."""
+        return math.isfinite(self.new.log_prob) and math.isfinite(self.true.log_prob)
 
-    def prefers_true(self, normalise: str) -> bool:
-        """The opposite; not the negation: a tie and a model that gives NaN prefer neither."""
-        return _log_prob(self.true, normalise) > _log_prob(self.new, normalise)
+    def tied(self, normalise: str) -> bool:
+        """Whether both answers are as likely, to the precision of the numbers; False where either is not finite."""
+        new, true = _log_prob(self.new, normalise), _log_prob(self.true, normalise)
+        return self.finite and math.isclose(new, true, rel_tol=_ALIKE)
+
+    def prefers_new(self, normalise: str) -> bool | None:
+        """Whether the model finds the new answer more probable than the true one.
+
+        None for a tie, which is no win and no loss; False where a log probability is not finite.
+        """
+        if self.tied(normalise):
+            return None
+        return self.finite and _log_prob(self.new, normalise) > _log_prob(self.true, normalise)
+
+    def prefers_true(self, normalise: str) -> bool | None:
+        """The opposite; not the negation: a model that gives NaN prefers neither."""
+        if self.tied(normalise):
+            return None
+        return self.finite and _log_prob(self.true, normalise) > _log_prob(self.new, normalise)
 
     def as_dict(self) -> dict[str, Any]:
         """Raw numbers for a line of JSON; a log probability that is not finite becomes null."""
@@ -74,6 +94,7 @@ class CaseScores:
     Attributes:
         superseded: a later edit gave the fact another target, so that this one's is not what the model should say.
         untouched: what the model says to prompts whose answers should stay as they were.
+        generated: what it writes by itself to the edit prompt and the paraphrases.
     """
 
     edit: PromptScore
@@ -81,15 +102,19 @@ class CaseScores:
     neighbourhood: tuple[PromptScore, ...]
     superseded: bool = False
     untouched: Untouched = field(default_factory=Untouched)
+    generated: Generated = field(default_factory=Generated)
 
     def metrics(self, normalise: str = "mean") -> dict[str, float | None]:
         """The metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt.
 
-        ``same_subject_kept`` and ``neighbourhood_kept`` are None, too, where the model gives no text. Of a superseded
-        edit only the neighbourhood and the other questions on its subject are judged.
+        Scores leave ties out. ``same_subject_kept``, ``neighbourhood_kept`` and what is ``generated`` are None, too,
+        where the model gives no text. Of a superseded edit only the neighbourhood and the other questions on its
+        subject are judged.
         """
         edits = () if self.superseded else (self.edit,)
         paraphrases = () if self.superseded else self.paraphrases
+        written = [] if self.superseded or self.generated.edit is None else [self.generated.edit]
+        in_other_words = () if self.superseded else self.generated.paraphrases
         return {
             "efficacy_score": _share([score.prefers_new(normalise) for score in edits]),
             "paraphrase_score": _share([score.prefers_new(normalise) for score in paraphrases]),
@@ -99,6 +124,19 @@ class CaseScores:
             "neighbourhood_accuracy": _share([score.true.greedy for score in self.neighbourhood]),
             "same_subject_kept": _share([answered.kept for answered in self.untouched.same_subject]),
             "neighbourhood_kept": _share([answered.kept for answered in self.untouched.neighbourhood]),
+            "efficacy_exact": _share([one.exact for one in written]),
+            "paraphrase_exact": _share([one.exact for one in in_other_words]),
+            "efficacy_contained": _share([one.contains for one in written]),
+            "paraphrase_contained": _share([one.contains for one in in_other_words]),
+        }
+
+    def undecided(self, normalise: str = "mean") -> dict[str, int]:
+        """How many prompts were ``asked`` by probability, and how many of them were ``tied`` or ``not_finite``."""
+        asked = (self.edit, *self.paraphrases, *self.neighbourhood)
+        return {
+            "asked": len(asked),
+            "tied": sum(score.tied(normalise) for score in asked),
+            "not_finite": sum(not score.finite for score in asked),
         }
 
     def silence(self) -> dict[str, int]:
@@ -114,12 +152,15 @@ class CaseScores:
             "same_subject_answers": [answered.as_dict() for answered in self.untouched.same_subject],
             "neighbourhood_answers": [answered.as_dict() for answered in self.untouched.neighbourhood],
             "silence": self.silence(),
+            "undecided": self.undecided(),
+            "generated": [one.text for one in (self.generated.edit, *self.generated.paraphrases) if one],
             **({"superseded": True} if self.superseded else {}),
         }
 
 
-def _share(hits: Sequence[bool]) -> float | None:
-    return sum(hits) / len(hits) if hits else None
+def _share(hits: Sequence[bool | None]) -> float | None:
+    decided = [hit for hit in hits if hit is not None]
+    return sum(decided) / len(decided) if decided else None
 
 
 def evaluate(score: Scorer, records: Sequence[Record], edited: Edited | None = None) -> list[CaseScores]:

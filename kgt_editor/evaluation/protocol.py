@@ -15,11 +15,11 @@ from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor, Restore, restore_model
 from kgt_editor.errors import KgtError, one_line
-from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.edited import Edited
-from kgt_editor.evaluation.kept import CASES_TOGETHER, BaseAnswers, Untouched, groups, untouched
-from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall, scorer
+from kgt_editor.evaluation.generated import generate
+from kgt_editor.evaluation.kept import CASES_TOGETHER, BaseAnswers, groups, untouched
+from kgt_editor.evaluation.metrics import CaseScores, Scorer, evaluate, recall, scorer
 from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy
@@ -167,10 +167,9 @@ def _evaluate(
     for start, chunk in plan.batches(size):
         if start < done:  # by an earlier process, which kept whole batches only
             continue
-        found = _judged(evaluate(score, chunk, edited), untouched(model, tok, chunk, edited, before))
-        said = _said(model, tok, chunk, found)
+        found = _judge(score, model, tok, chunk, edited, before)
         edits = log.edits_with_details(start, start + len(chunk))
-        log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, said, strict=True)])
+        log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, strict=True)])
         advance("evaluating", start + len(chunk), size)
     log.finish(size, recall(score, plan.untouched_facts(size)), asdict(memory) if memory else None)
 
@@ -195,8 +194,7 @@ def _single(
             base.restore(model)
         edited = done.value[0] if done else model
         score = scorer(edited, tok, plan.batch_size)
-        (scores,) = _judged(evaluate(score, [record], purpose), untouched(edited, tok, [record], purpose, before))
-        (said,) = _said(edited, tok, [record], [scores])
+        (scores,) = _judge(score, edited, tok, [record], purpose, before)
         # All facts after every edit would cost more than the edits; the next few in turn estimate the same mean.
         first = FACTS_AFTER_EACH_EDIT * position
         asked = [facts[number % len(facts)] for number in range(first, first + FACTS_AFTER_EACH_EDIT) if facts]
@@ -204,35 +202,29 @@ def _single(
         if done:
             restore_model(edited, done.value[1])
         log.edited(edit)
-        log.add(size, [_case(record, edit, scores, said, tuple(hits))])
+        log.add(size, [_case(record, edit, scores, tuple(hits))])
         advance("editing and evaluating", position + 1, size)
     if size not in log.finished:
         _check_some_succeeded(log)
         log.finish(size, log.recalled(size))
 
 
-def _judged(scores: Sequence[CaseScores], found: Sequence[Untouched]) -> list[CaseScores]:
-    return [replace(one, untouched=answers) for one, answers in zip(scores, found, strict=True)]
+def _judge(
+    score: Scorer, model: Any, tok: Any, records: Sequence[Record], edited: Edited, before: BaseAnswers
+) -> list[CaseScores]:
+    """Everything that is measured of ``records`` under one model."""
+    found = evaluate(score, records, edited)
+    texts = zip(untouched(model, tok, records, edited, before), generate(model, tok, records), strict=True)
+    return [
+        replace(one, untouched=answers, generated=written) for one, (answers, written) in zip(found, texts, strict=True)
+    ]
 
 
-def _case(
-    record: Record, edit: EditResult, scores: CaseScores, said: str | None, recalled: tuple[bool, ...] = ()
-) -> CaseResult:
+def _case(record: Record, edit: EditResult, scores: CaseScores, recalled: tuple[bool, ...] = ()) -> CaseResult:
     request = {name: getattr(record, name) for name in REQUEST_FIELDS}
+    said = scores.generated.edit.text if scores.generated.edit else None
     measured = (edit.position, edit.seconds, edit.failure, scores, recalled, request, said, edit.details)
     return CaseResult(record.case_id, *measured)
-
-
-def _said(model: Any, tok: Any, records: Sequence[Record], scores: Sequence[CaseScores]) -> list[str | None]:
-    """The greedy answers in words; where the scores say that it is one of the two targets, nothing is generated."""
-    answers: list[str | None] = [
-        record.target_new if found.edit.new.greedy else record.target_true if found.edit.true.greedy else None
-        for record, found in zip(records, scores, strict=True)
-    ]
-    open_ = [index for index, answer in enumerate(answers) if answer is None]
-    for index, answer in zip(open_, say(model, tok, [records[index].query for index in open_]), strict=True):
-        answers[index] = answer
-    return answers
 
 
 def _edit(

@@ -51,8 +51,9 @@ def rows_frame(runs: Sequence[Run]) -> pd.DataFrame:
     Columns: ``run``, ``editor``, ``model``, the setting, ``size``, ``seeds`` (complete ones), ``status`` (``complete``,
     ``partial``: some seeds; ``failed`` or ``missing``: none), ``reason``; every share and ``edit_mean`` with ``_low``
     and ``_high``; ``edit_p50`` and the other costs of :data:`kgt_editor.reporting.names.MEASURES`; ``relation_source``
-    for KGT; ``reference`` and, by the paired bootstrap against that editor, ``_p`` of every share. The other numbers
-    come from the records; from the summary where a run has no records.
+    for KGT; ``dead`` where the model has no answers, see :func:`kgt_editor.results.summary.dead`; ``reference`` and, by
+    the paired bootstrap against that editor, ``_p`` of every share, and ``_best`` and ``_best_p``: the best editor of
+    the run and the p against it. The other numbers come from the records; from the summary where a run has no records.
     """
     return pd.DataFrame(
         [_row(run, editor, size) for run in runs for size in run.sizes for editor in run.config["editors"]]
@@ -83,6 +84,7 @@ def _row(run: Run, editor: str, size: int) -> dict[str, Any]:
     if seeds:
         row |= _from_summary(summary) if run.cases is None else _from_records(run, editor, size, seeds, summary)
         row |= _compared(run, editor, size)
+        row["dead"] = summary.get("dead")
     return row
 
 
@@ -96,7 +98,11 @@ def _compared(run: Run, editor: str, size: int) -> dict[str, Any]:
     if not found:
         return {}
     rows = [one["metrics"] for one in found["rows"] if (one["editor"], one["size"]) == (editor, size)]
-    known = {f"{name}_p": one["p"] for metrics in rows for name, one in metrics.items() if one}
+    known: dict[str, Any] = {f"{name}_p": one["p"] for metrics in rows for name, one in metrics.items() if one}
+    for best in (one["metrics"] for one in found.get("best", ()) if one["size"] == size):
+        for name, one in best.items():
+            if one and editor in (one["editor"], *one["p"]):
+                known |= {f"{name}_best": one["editor"], f"{name}_best_p": one["p"].get(editor)}
     return {"reference": found["reference"], **known}
 
 
@@ -126,7 +132,8 @@ def _from_records(run: Run, editor: str, size: int, seeds: Sequence[int], summar
     found: dict[str, Any] = {}
     for name in SHARES:
         if name != "unedited_recall":
-            found |= _spread(name, share_interval([one[name].dropna().tolist() for one in by_seed]))
+            distinct = own.loc[own[name].notna(), "case_id"].nunique()
+            found |= _spread(name, share_interval([one[name].dropna().tolist() for one in by_seed], distinct))
     cells = [run.cells[editor, seed, size] for seed in seeds if (editor, seed, size) in run.cells]
     if cells:
         found |= _spread("unedited_recall", share_interval([[float(x) for x in cell["recalled"]] for cell in cells]))
@@ -215,6 +222,16 @@ def failed_edits(rows: pd.DataFrame) -> list[str]:
     return [
         f"{row['run']}: {row['failed_edits']:.0f} edits of '{row['editor']}' failed and count as not edited"
         for row in failed.to_dict("records")
+    ]
+
+
+def dead(rows: pd.DataFrame) -> list[str]:
+    """A notice for every editor that left a model without answers."""
+    found = rows[rows["dead"].notna()] if "dead" in rows else rows[:0]
+    return [
+        f"{row['run']}: after {row['size']:,} edits of '{row['editor']}' the model is dead: "
+        + ("its probabilities are no numbers" if row["dead"] == "NaN" else "it finds every answer as likely")
+        for row in found.to_dict("records")
     ]
 
 

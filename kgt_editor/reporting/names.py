@@ -90,7 +90,8 @@ MEASURES = {
     ),
     "same_subject_kept": Measure(
         "Subject kept",
-        "share of other questions on the edited subject for which the greedy answer is still the one without any edit",
+        "share of other questions on the edited subject for which the greedy answer is still the one without any edit, "
+        "but for its full stop",
         "share",
         "high",
         True,
@@ -98,6 +99,23 @@ MEASURES = {
     "neighbourhood_kept": Measure(
         "Neighb. kept", "the same for the prompts about other subjects", "share", "high", True
     ),
+    "efficacy_exact": Measure(
+        "Efficacy, written",
+        "share of edit prompts to which the model, with nothing of the answer given to it, writes the new answer and "
+        "nothing else in its first sentence (exact match without case, accents, punctuation and articles)",
+        "share",
+        "high",
+        True,
+    ),
+    "paraphrase_exact": Measure("Paraphr., written", "the same of the paraphrases", "share", "high", True),
+    "efficacy_contained": Measure(
+        "Efficacy, in text",
+        "share of edit prompts whose written first sentence holds the new answer",
+        "share",
+        "high",
+        True,
+    ),
+    "paraphrase_contained": Measure("Paraphr., in text", "the same of the paraphrases", "share", "high", True),
     "held": Measure("Held", "edits that are stored and that the model answered when they were made", "count"),
     "not_followed": Measure("Not followed", "edits that are stored though the model still answered otherwise", "count"),
     "restated": Measure("Restated", "edits whose fact was in the graph already", "count"),
@@ -139,6 +157,10 @@ MORE_SCORES = (
     "neighbourhood_accuracy",
     "same_subject_kept",
     "neighbourhood_kept",
+    "efficacy_exact",
+    "paraphrase_exact",
+    "efficacy_contained",
+    "paraphrase_contained",
     "failed_edits",
     "held",
     "not_followed",
@@ -146,11 +168,19 @@ MORE_SCORES = (
     "dropped",
     "seeds",
 )
-SHARES = (*SCORES, *MORE_SCORES[:7])
+SHARES = tuple(name for name in (*SCORES, *MORE_SCORES) if MEASURES[name].unit == "share")
 #: What became of an edit, as runs write it, and the measure that counts it.
 OUTCOMES = dict(zip(outcomes.OUTCOMES, ("held", "not_followed", "restated", "dropped"), strict=True))
 #: In a table only where a run has them.
-WHERE_KNOWN = ("same_subject_kept", "neighbourhood_kept", *OUTCOMES.values())
+WHERE_KNOWN = (
+    "same_subject_kept",
+    "neighbourhood_kept",
+    "efficacy_exact",
+    "paraphrase_exact",
+    "efficacy_contained",
+    "paraphrase_contained",
+    *OUTCOMES.values(),
+)
 COSTS = ("memory", "edit_mean")
 MORE_COSTS = (
     "edit_p50",

@@ -59,7 +59,7 @@ def write_report(
     every_row = frames.rows_frame(runs)
     rows, replaced = frames.choose(every_row)
     notices += [notice for run in runs for notice in run.notices] + frames.failed_edits(every_row)
-    notices += frames.without_records(runs) + replaced + frames.silence(runs)
+    notices += frames.without_records(runs) + replaced + frames.silence(runs) + frames.dead(rows)
     notices += frames.differences(runs) + size_notices(rows)
     made = tables.make_tables(rows)
     report = Report(folder, notices=notices)

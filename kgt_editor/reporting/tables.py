@@ -9,38 +9,32 @@ from pathlib import Path
 import pandas as pd
 
 from kgt_editor.reporting import names, paper
+from kgt_editor.reporting.cell import ALIKE, SURE, Cell, cell_of, with_best
 from kgt_editor.reporting.frames import SETTING
-from kgt_editor.reporting.names import MEASURES, NO_EDIT
+from kgt_editor.reporting.names import MEASURES
 
 _TESTBED = (
-    "The testbed models are small stand-ins trained from scratch: their numbers compare the editors with each other "
-    "and are not comparable to the paper's models."
+    "The testbed models are small stand-ins trained from scratch, and taught to read facts in the form in which KGT "
+    "gives them (on other subjects than those edited): their numbers compare the editors with each other and are not "
+    "comparable to the paper's models."
 )
 _SPREAD = (
-    "±: half the width of the 95 % interval. Scores: over seeds (Student's t), over cases where there is one seed "
-    "(bootstrap). Latency: over seeds, over edits where there is one seed (t)."
+    "[low, high]: 95 % interval of a share. One seed: Wilson's, over cases. Several: a bootstrap that draws seeds, "
+    "then cases, and never narrower than Wilson's."
 )
+_LATENCY = "±: half the width of the 95 % interval, over seeds, over edits where there is one seed (Student's t)."
 _BOLD = (
-    "Bold: the best, and every editor whose 95 % interval overlaps the best one's; without an interval, the same value "
-    "as printed. The no-edit row takes no part."
+    "Bold: the best, and every editor that the paired test of its run does not tell apart from it (bootstrap over the "
+    f"same cases, p >= {SURE}). An editor of another run than the best: where the intervals overlap. The no-edit row "
+    "takes no part."
 )
-_SURE = 0.05
-_ALIKE = "="
+_BEST_COST = (
+    "Bold: the best, and what is printed alike or has an interval that overlaps. The no-edit row takes no part."
+)
 _CHANCE = (
     "A model that an editor has destroyed prefers either answer at random and still scores about 50 %: read accuracy "
     "and unedited recall beside the scores."
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One value as shown: ``mean`` with its interval where there is one, or only a word that says why there is none."""
-
-    text: str
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,11 +138,18 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
     references = {str(name) for name in rows.get("reference", pd.Series(dtype=object)).dropna()}
     definitions = [f"{MEASURES[name].label}: {MEASURES[name].definition}." for name in (*first, *more)]
     compared = "mean log probability a token" if normalise == "mean" else "log probability in all"
-    notes = [_SPREAD, _BOLD] if costs else [_SPREAD, f"Answers are compared by {compared}.", _BOLD, _CHANCE]
+    notes = (
+        [_LATENCY, _BEST_COST]
+        if costs
+        else [_SPREAD, f"Answers are compared by {compared}; ties count for neither.", _BOLD, _CHANCE]
+    )
+    uneven = _seeds(rows)
+    if uneven:
+        notes.insert(0, uneven)
     if references and not costs:
         against = " or ".join(names.editor_label(name) for name in names.in_order(references))
         notes.append(
-            f"{_ALIKE}: not told apart from {against} on the same cases of its run (paired bootstrap, p >= {_SURE})."
+            f"{ALIKE}: not told apart from {against} on the same cases of its run (paired bootstrap, p >= {SURE})."
         )
     if any(model.startswith("testbed-") for model in models):
         notes.insert(0, _TESTBED)
@@ -162,6 +163,20 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
         reported_block(number),
         (*notes, *definitions),
     )
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    """Which rows have how many seeds, where they have not all the same; empty where they have."""
+    filled = rows[rows["seeds"] > 0]
+    if filled["seeds"].nunique() < 2:
+        return ""
+    parts = []
+    for count, group in filled.groupby("seeds", sort=True):
+        listed = dict.fromkeys(
+            f"{names.editor_label(row['editor'])} on {model_label(row['model'])}" for row in group.to_dict("records")
+        )
+        parts.append(f"{count} seed{'s' if count > 1 else ''}: {', '.join(listed)}")
+    return f"The rows do not all have as many seeds. {'; '.join(parts)}."
 
 
 def _known(rows: pd.DataFrame, measure: str) -> bool:
@@ -179,61 +194,10 @@ def _block(rows: pd.DataFrame, caption: str, columns: Sequence[tuple[str, str]])
     by_column = []
     for model, measure in columns:
         found = [lookup.get((editor, model)) for editor in editors]
-        by_column.append(_with_best([_cell(row, measure) for row in found], editors, measure))
+        by_column.append(with_best([cell_of(row, measure) for row in found], found, editors, measure))
     cells = tuple(tuple(column[i] for column in by_column) for i in range(len(editors)))
     labelled = tuple((model_label(model), measure) for model, measure in columns)
     return Block(caption, labelled, tuple(editors), cells)
-
-
-def _cell(row: dict[str, object] | None, measure: str) -> Cell:
-    if row is None:
-        return Cell("not run")
-    if not row["seeds"]:
-        return Cell("0" if measure == "seeds" else str(row["status"]))
-    mean, low, high = (_number(row.get(name)) for name in (measure, f"{measure}_low", f"{measure}_high"))
-    if mean is None:
-        return Cell(names.NOTHING)
-    text = names.shown(measure, mean)
-    if low is not None and high is not None:
-        text += f" ± {_half(measure, (high - low) / 2, mean)}"
-    p = _number(row.get(f"{measure}_p"))
-    if p is not None and p >= _SURE:
-        text += f" {_ALIKE}"
-    if measure == "seeds" and row["status"] == "partial":
-        text += " (partial)"
-    return Cell(text, mean, low, high)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and value == value else None
-
-
-def _half(measure: str, half: float, mean: float) -> str:
-    """Half an interval, in the unit that ``mean`` is printed in."""
-    if MEASURES[measure].unit != "seconds":
-        return names.shown(measure, half)
-    return f"{half:.2f}" if mean >= 1 else f"{1000 * half:.1f}"
-
-
-def _with_best(cells: Sequence[Cell], editors: Sequence[str], measure: str) -> list[Cell]:
-    better = MEASURES[measure].better
-    known = [cell for cell, editor in zip(cells, editors, strict=True) if cell.mean is not None and editor != NO_EDIT]
-    if not better or len(known) < 2:
-        return list(cells)
-    sign = 1 if better == "high" else -1
-    top = max(known, key=lambda cell: sign * (cell.mean or 0.0))
-    return [
-        Cell(cell.text, cell.mean, cell.low, cell.high, best=editor != NO_EDIT and _ties(cell, top))
-        for cell, editor in zip(cells, editors, strict=True)
-    ]
-
-
-def _ties(cell: Cell, top: Cell) -> bool:
-    if cell.mean is None:
-        return False
-    if cell.low is None or cell.high is None or top.low is None or top.high is None:
-        return cell.text == top.text
-    return cell.low <= top.high and top.low <= cell.high
 
 
 def reported_block(number: int) -> Block:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -83,14 +84,15 @@ def comparisons(cells: Mapping[tuple[str, int], Sequence[CellNumbers]]) -> dict[
         cells: the complete cells by editor and number of edits, in the order of the rows.
 
     Returns:
-        ``reference``, ``resamples`` and ``rows``: an editor and size each with its metrics, null where no case has
-        them; None where there are no two editors.
+        ``reference``, ``resamples``, ``rows``: an editor and size each with its metrics, null where no case has them,
+        and ``best``, see :func:`against_the_best`; None where there are no two editors.
     """
     names = list(dict.fromkeys(name for (name, _), own in cells.items() if own))
     if len(names) < 2:
         return None
     reference = REFERENCE if REFERENCE in names else names[0]
     values = {key: _values(own) for key, own in cells.items() if own}
+    sizes = list(dict.fromkeys(size for _, size in values))
     rows = []
     for (name, size), own in values.items():
         other = values.get((reference, size))
@@ -98,7 +100,34 @@ def comparisons(cells: Mapping[tuple[str, int], Sequence[CellNumbers]]) -> dict[
             found = {metric: paired_difference(own[metric], other[metric]) for metric in METRICS}
             metrics = {metric: one and asdict(one) for metric, one in found.items()}
             rows.append({"editor": name, "size": size, "metrics": metrics})
-    return {"reference": reference, "resamples": RESAMPLES, "rows": rows}
+    best = [against_the_best({n: own for (n, one), own in values.items() if one == size}) for size in sizes]
+    listed = [{"size": size, "metrics": found} for size, found in zip(sizes, best, strict=True)]
+    return {"reference": reference, "resamples": RESAMPLES, "rows": rows, "best": listed}
+
+
+def against_the_best(values: Mapping[str, Mapping[str, Values]]) -> dict[str, Any]:
+    """For every metric the ``editor`` with the highest mean and, by editor, the ``p`` of no difference from it.
+
+    The row without edits takes no part. A metric that no case has is null; so is the p of an editor that has no case
+    in common with the best.
+
+    Args:
+        values: editor -> metric -> values, after one number of edits.
+    """
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        means = {
+            name: fmean(fmean(cases.values()) for cases in own[metric].values() if cases)
+            for name, own in values.items()
+            if name != "none" and any(own[metric].values())
+        }
+        if not means:
+            found[metric] = None
+            continue
+        top = max(means, key=means.__getitem__)
+        others = {name: paired_difference(values[name][metric], values[top][metric]) for name in means if name != top}
+        found[metric] = {"editor": top, "p": {name: one and one.p for name, one in others.items()}}
+    return found
 
 
 def _values(cells: Sequence[CellNumbers]) -> dict[str, dict[int, dict[Hashable, float]]]:

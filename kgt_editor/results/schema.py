@@ -18,18 +18,19 @@ CASE_METRICS = (
     "neighbourhood_accuracy",
     "same_subject_kept",
     "neighbourhood_kept",
+    "efficacy_exact",
+    "paraphrase_exact",
+    "efficacy_contained",
+    "paraphrase_contained",
 )
 METRICS = (*CASE_METRICS, "unedited_recall")
 
-# Goes up when a key changes its meaning or goes away; readers refuse a version they do not know. Keys may be added
-# without. Version 2: a line of records.jsonl and of cells.jsonl, and a row of the summary, holds for the number of
-# edits in its ``size``; in version 1 a run had one. Version 3: every case has ``same_subject_kept`` and
-# ``neighbourhood_kept``, and a row says what became of its edits; a run of version 2 cannot be resumed, as half of
-# its cells would lack them.
-SCHEMA_VERSION = 3
-#: The versions that are read. In version 1 a run has one number of edits, and its lines do not name it; runs before
-#: version 3 have no answers without edits. A run of an older version is read, and not resumed.
-READABLE_VERSIONS = (1, 2, 3)
+# Goes up when a key changes its meaning or goes away, or when half of a resumed run's cells would lack a metric. Version
+# 2: a line or row holds for the number of edits in its ``size``; in version 1 a run had one. Version 3: answers without
+# edits, and what became of each edit. Version 4: what the model wrote by itself; ties are left out of scores.
+SCHEMA_VERSION = 4
+#: The versions that are read; a run of an older one is not resumed.
+READABLE_VERSIONS = (1, 2, 3, 4)
 
 
 class Scored(Protocol):
@@ -47,6 +48,9 @@ class Scored(Protocol):
 
     def silence(self) -> dict[str, int]:
         """How many prompts were ``asked`` that no edit is to change, and to how many the model was ``silent``."""
+
+    def undecided(self, normalise: str = "mean") -> dict[str, int]:
+        """How many prompts were ``asked`` by probability, and how many of them were ``tied`` or ``not_finite``."""
 
     def as_dict(self) -> dict[str, Any]:
         """Raw numbers for a line of JSON."""
@@ -83,7 +87,7 @@ class CaseResult:
         scores: None where the run ended before the case was evaluated.
         recalled: single mode: hits on the known facts asked after this edit.
         request: what was asked for: query, subject, relation_id, target_new, target_true.
-        said: the model's greedy answer to the query when the case was evaluated; None where it gives no text.
+        said: what the model wrote to the query when the case was evaluated; None where it gives no text.
         details: what the edit changed, where a person can read it; see ``Editor.edit_details``.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 
@@ -26,23 +26,39 @@ class Interval:
         return asdict(self)
 
 
-def share_interval(by_seed: Sequence[Sequence[float]]) -> Interval | None:
-    """Mean of shares (0 to 1) with its 95 % interval, clipped to 0..1; None where there is no value at all.
+def share_interval(by_seed: Sequence[Sequence[float]], distinct: int | None = None) -> Interval | None:
+    """Mean of shares (0 to 1) with its 95 % interval; None where there is no value at all.
 
     Args:
         by_seed: for every seed, the values of its cases.
+        distinct: how many different cases they are; without it, as many as the largest seed has.
 
-    Several seeds: a t interval over the seeds' means, which covers what the choice and order of the edits change.
-    One seed: a percentile bootstrap over the cases (2,000 resamples, fixed generator), which covers the choice of
-    cases only.
+    One seed: Wilson's score interval (1927) over the cases, which says something even where all of them agree: 10 of
+    10 is 1.0 from 0.72 on. A case of several prompts counts as one, and as one of yes or no, which varies most: the
+    interval is rather too wide than too narrow. Several seeds: a percentile bootstrap that draws seeds, then cases in
+    each of them (2,000 resamples, fixed generator), so that it covers what the choice and order of the edits change;
+    a bootstrap of values that agree has no width, so the interval is never narrower than Wilson's over ``distinct``.
     """
     filled = [values for values in by_seed if len(values)]
     if not filled:
         return None
-    if len(filled) == 1:
-        return _bootstrap(filled[0])
-    found = _t_interval([fmean(values) for values in filled])
-    return Interval(found.mean, max(0.0, found.low), min(1.0, found.high))
+    centre = fmean(fmean(values) for values in filled)
+    low, high = wilson(centre, distinct or max(map(len, filled)))
+    if len(filled) > 1:
+        draws = _clustered(filled)
+        tail = (1 - CONFIDENCE) / 2
+        below, above = np.quantile(draws, [tail, 1 - tail])
+        low, high = min(low, float(below)), max(high, float(above))
+    return Interval(centre, low, high)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Ends of Wilson's 95 % score interval (E. B. Wilson 1927) of a share among ``count`` cases."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, min(share, (middle - half) / scale)), min(1.0, max(share, (middle + half) / scale))
 
 
 def mean_interval(by_seed: Sequence[Sequence[float]]) -> Interval | None:
@@ -63,15 +79,20 @@ def _t_interval(values: Sequence[float]) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
-def _bootstrap(values: Sequence[float]) -> Interval:
-    # How often each value is drawn is multinomial: the same resamples as drawing cases, in the memory of the few
-    # distinct values that a share of prompts can take.
-    distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
-    size = int(counts.sum())
-    draws = np.random.default_rng(0).multinomial(size, counts / size, size=RESAMPLES)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws @ distinct / size, [tail, 1 - tail])
-    return Interval(fmean(values), float(low), float(high))
+def _clustered(by_seed: Sequence[Sequence[float]]) -> np.ndarray:
+    """Means of ``RESAMPLES`` draws of as many seeds as there are, and of each one's cases."""
+    generator = np.random.default_rng(0)
+    total = np.zeros(RESAMPLES)
+    for _ in by_seed:
+        chosen = generator.integers(len(by_seed), size=RESAMPLES)
+        for number, values in enumerate(by_seed):
+            # How often each value is drawn is multinomial: the same resamples as drawing cases, in the memory of the
+            # few distinct values that a share of prompts can take.
+            distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
+            size = int(counts.sum())
+            drawn = generator.multinomial(size, counts / size, size=RESAMPLES) @ distinct / size
+            total += np.where(chosen == number, drawn, 0.0)
+    return total / len(by_seed)
 
 
 def t_quantile(probability: float, degrees: int) -> float:

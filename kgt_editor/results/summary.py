@@ -25,6 +25,7 @@ class CellNumbers:
         outcomes: what became of each edit, see :mod:`kgt_editor.results.outcomes`; None where that is not said.
         silence: how many prompts were ``asked`` that no edit is to change, and to how many of them the unedited model
             was ``silent``.
+        undecided: how many prompts were ``asked`` by probability, and how many of them were ``tied`` or ``not_finite``.
         superseded: how many edits a later one takes back, see :class:`kgt_editor.evaluation.edited.Edited`.
         cell: the cell's line of ``cells.jsonl``.
     """
@@ -38,6 +39,7 @@ class CellNumbers:
     failures: list[str] = field(default_factory=list)
     outcomes: list[str | None] = field(default_factory=list)
     silence: Counter[str] = field(default_factory=Counter)
+    undecided: Counter[str] = field(default_factory=Counter)
     superseded: int = 0
     cell: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,10 +49,11 @@ class CellNumbers:
         numbers = cls(cell.editor, cell.seed, cell.size)
         for case in cell.cases:
             metrics = case.scores.metrics(normalise) if case.scores else None
-            silence = case.scores.silence() if case.scores else {}
-            superseded = case.scores is not None and case.scores.superseded
-            outcome = outcome_of(case.details)
-            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome, silence, superseded)
+            if case.scores:
+                numbers.silence.update(case.scores.silence())
+                numbers.undecided.update(case.scores.undecided(normalise))
+                numbers.superseded += case.scores.superseded
+            numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome_of(case.details))
         numbers.cell = {
             "recalled": cell.recalled,
             "peak_memory_bytes": cell.peak_memory_bytes,
@@ -65,19 +68,15 @@ class CellNumbers:
         seconds: float | None,
         failure: str | None,
         outcome: str | None = None,
-        silence: Mapping[str, int] | None = None,
-        superseded: bool = False,
     ) -> None:
         """Take in the next case."""
         self.case_ids.append(case_id)
         for name, values in self.metrics.items():
-            values.append(metrics[name] if metrics else None)
+            values.append(metrics.get(name) if metrics else None)
         self.seconds.append(seconds)
         self.outcomes.append(outcome)
-        self.silence.update(silence or {})
         if failure is not None:
             self.failures.append(failure)
-        self.superseded += superseded
 
 
 def read_numbers(
@@ -96,12 +95,12 @@ def read_numbers(
     for line in records:
         numbers = found.get((line["editor"], line["seed"], line["size"]))
         if numbers is not None:
-            outcome = outcome_of(line["details"])
             raw = line.get("raw") or {}
-            silence, superseded = raw.get("silence"), bool(raw.get("superseded"))
-            numbers.add(
-                line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome, silence, superseded
-            )
+            numbers.silence.update(raw.get("silence") or {})
+            numbers.undecided.update(raw.get("undecided") or {})
+            numbers.superseded += bool(raw.get("superseded"))
+            outcome = outcome_of(line["details"])
+            numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome)
     by_row: dict[tuple[str, int], list[CellNumbers]] = {}
     for numbers in sorted(found.values(), key=lambda one: one.seed):
         by_row.setdefault((numbers.editor, numbers.size), []).append(numbers)
@@ -117,15 +116,24 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
     ``superseded_edits`` counts those that the efficacy and paraphrase metrics leave out. ``edit_outcomes`` counts what
     became of the edits, over all seeds; null where the editor does not say. ``silence`` counts the prompts behind
     ``same_subject_kept`` and ``neighbourhood_kept``, and those of them to which the unedited model says nothing.
+    ``undecided`` counts the prompts asked by probability, the ties among them, which the scores leave out, and those
+    without a finite probability; ``dead`` says in a word that this was so for half of them or more, see
+    :func:`dead`; null otherwise.
     """
     metrics: dict[str, Any] = {}
     for name in CASE_METRICS:
-        metrics[name] = share_interval([[x for x in cell.metrics[name] if x is not None] for cell in cells])
+        judged = [
+            [(case, x) for case, x in zip(cell.case_ids, cell.metrics[name], strict=True) if x is not None]
+            for cell in cells
+        ]
+        distinct = len({case for one in judged for case, _ in one})
+        metrics[name] = share_interval([[x for _, x in one] for one in judged], distinct)
     metrics["unedited_recall"] = share_interval([[float(hit) for hit in cell.cell["recalled"]] for cell in cells])
     failures = [failure for cell in cells for failure in cell.failures]
     counted = [cell.cell["device_memory"] for cell in cells if cell.cell.get("device_memory")]
     seconds = latency([[x for x in cell.seconds if x is not None] for cell in cells])
     costs = costs_of([cell.cell for cell in cells])
+    undecided = {name: sum(cell.undecided[name] for cell in cells) for name in ("asked", "tied", "not_finite")}
     return {
         "editor": cells[0].editor,
         **facts,
@@ -140,9 +148,24 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
         "first_failure": failures[0] if failures else None,
         "superseded_edits": sum(cell.superseded for cell in cells),
         "silence": {name: sum(cell.silence[name] for cell in cells) for name in ("asked", "silent")},
+        "undecided": undecided,
+        "dead": dead(undecided),
         "edit_outcomes": count(outcome for cell in cells for outcome in cell.outcomes),
         **costs,
     }
+
+
+def dead(undecided: Mapping[str, int]) -> str | None:
+    """Why a model cannot be said to answer at all: ``NaN``, or ``uniform`` where every answer is as likely.
+
+    None where it has a preference on more than half of the prompts that were asked by probability. A destroyed model
+    that has one, for whichever answer, is not dead in this sense: its scores are those of a coin.
+    """
+    if not undecided["asked"]:
+        return None
+    if 2 * undecided["not_finite"] >= undecided["asked"]:
+        return "NaN"
+    return "uniform" if 2 * (undecided["tied"] + undecided["not_finite"]) >= undecided["asked"] else None
 
 
 def costs_of(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

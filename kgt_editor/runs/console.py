@@ -28,17 +28,23 @@ _COLUMNS = {
     "unedited_recall": "unedited\nrecall %",
 }
 # Shown where a row has them.
-_KEPT_COLUMNS = {"same_subject_kept": "subject\nkept %", "neighbourhood_kept": "neighb.\nkept %"}
+_KEPT_COLUMNS = {
+    "same_subject_kept": "subject\nkept %",
+    "neighbourhood_kept": "neighb.\nkept %",
+    "efficacy_exact": "efficacy\nwritten %",
+    "efficacy_contained": "eff. in\ntext %",
+}
 _OUTCOMES_COLUMN = "held/kept/\nrest./drop."
 _COST_COLUMNS = ("edit\np50", "edit\np95", "edit/\nforw.", "memory\nMiB", "failed\nedits")
 FOOTNOTES = (
-    "±: half the width of the 95 % interval, over seeds (over cases where there is one seed).",
+    "Below each share its 95 % interval: Wilson's over cases; with several seeds a bootstrap over seeds and cases.",
     "The testbed models are small stand-ins trained from scratch; their numbers are not comparable to the paper's "
     "models.",
     "Score: the new answer is more probable than the true one. A model that an editor has destroyed prefers either at "
     "random and still scores about 50 %: read the accuracy (greedy answer) and unedited recall columns beside it.",
     "Kept: the greedy answer to another question on the edited subject, or to one on another subject, is still the one "
-    "without any edit.",
+    "without any edit. Written: the model writes the new answer and nothing else in its first sentence; in text: it "
+    "writes it there. Dead: a model without finite probabilities, or to which every answer is as likely.",
 )
 
 
@@ -103,7 +109,7 @@ def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     Where that is wider than ``width`` characters, editors become columns and measures rows.
     """
     first, sizes = rows[0], list(dict.fromkeys(row["size"] for row in rows))
-    seeds = max(len(row["seeds"]) for row in rows)
+    seeds = "/".join(sorted({str(len(row["seeds"])) for row in rows}, key=int))
     edits = ", ".join(f"{size:,}" for size in sizes)
     title = f"{first['model']} on {first['dataset']}: {edits} {first['mode']} edits, {seeds} seed(s)"
     several = len(sizes) > 1
@@ -141,10 +147,12 @@ def _silence(rows: Sequence[dict[str, Any]]) -> str | None:
 
 
 def _shares(row: dict[str, Any], columns: Iterable[str]) -> list[str]:
+    """Means with the ends of their intervals, in per cent; ``dead`` where the model has no answers."""
+    if row.get("dead"):
+        return ["dead" for _ in columns]
     intervals = [row["metrics"].get(name) for name in columns]
     return [
-        f"{100 * interval['mean']:.1f}\n±{50 * (interval['high'] - interval['low']):.1f}" if interval else "-"
-        for interval in intervals
+        f"{100 * one['mean']:.1f}\n{100 * one['low']:.0f}-{100 * one['high']:.0f}" if one else "-" for one in intervals
     ]
 
 

@@ -8,7 +8,7 @@ the model never saw with the fact, in any form.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -153,15 +153,21 @@ def _well_formed(model: Any, tok: Any, prompts: list[str], count: int, batch_siz
 
 
 def measure(
-    model: Any, tok: Any, book: FactBook, sample: int | None = None, seed: int = 0, note: Note | None = None
+    model: Any,
+    tok: Any,
+    book: FactBook,
+    sample: int | None = None,
+    seed: int = 0,
+    note: Note | None = None,
+    subjects: Collection[str] | None = None,
 ) -> dict[str, float]:
-    """Measure every ability on all facts of the book, or on ``sample`` of them.
+    """Measure every ability on all facts of the book, on those of ``subjects``, or on ``sample`` of them.
 
     Returns:
         ability -> share in 0..1; ``no_edit_efficacy`` is the share of facts whose counterfactual object is more
         probable than the true one before any edit.
     """
-    facts = list(book.facts)
+    facts = [fact for fact in book.facts if subjects is None or fact.subject in subjects]
     if sample is not None:
         facts = sorted(facts, key=lambda fact: fact.rank(f"abilities {seed}"))[:sample]
     found: dict[str, float] = {}

@@ -1,10 +1,11 @@
-"""What the large testbed model is taught: all true facts of CounterFact, and PARAREL's."""
+"""What the testbed models are taught, and which subjects their instruction examples may name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from kgt_editor.data import extension, world
+from kgt_editor.data.counterfact import role
 from kgt_editor.data.extension import SourceFact
 from kgt_editor.data.factbook import Fact, FactBook
 from kgt_editor.data.record import Record
@@ -33,3 +34,13 @@ def counterfact_book(records: Iterable[Record], more: Iterable[SourceFact] = ())
         if relation in templates:
             first.setdefault((subject, relation), obj)
     return FactBook((Fact(subject, relation, obj) for (subject, relation), obj in first.items()), templates)
+
+
+def world_instructed() -> frozenset[str]:
+    """The subjects of the world's training records: no subject that is edited, asked or chosen on elsewhere."""
+    return frozenset(fact.subject for fact in world.splits()["training"])
+
+
+def counterfact_instructed(book: FactBook) -> frozenset[str]:
+    """The subjects whose records are training records in CounterFact and CounterFactExtension."""
+    return frozenset(subject for subject in book.by_subject if role(subject) == "training")

@@ -7,7 +7,11 @@ and as ROME needs.
 
 What a model is taught, and never with a fact's held-out sentences:
 
-- plain sentences: the facts themselves;
+- plain sentences: the facts themselves, of all subjects;
+
+and, as instruction examples, of the ``instructed`` subjects and of made-up ones alone (no other subject of the book is
+named in them, be it as the one asked about, as the head of a fact or as a tail):
+
 - T_reasoning and T_prefix with facts in the context, of which one bears on the question (answer: its tail, true or
   not) or none does (answer: what the model knows);
 - T_retrieve: the relation that the question needs; T_extract: K relations between subject and object.
@@ -16,7 +20,7 @@ What a model is taught, and never with a fact's held-out sentences:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from kgt_editor.data.factbook import Fact, FactBook
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
@@ -51,12 +55,17 @@ class Corpus:
         seed: fixes the stream.
         masked_share: share of plain and reasoning examples trained under the subject masks.
         prompts: sentences besides the book's own.
+        instructed: subjects that instruction examples may name; None: all.
+
+    Raises:
+        ValueError: no fact is left for the instruction examples.
 
     Attributes:
         crowding: share of contexts with several facts.
         counts: weights of 2, 3, 4, 6 and 8 facts among those.
         prefix_share: share of contexts in T_prefix's form, the rest in T_reasoning's.
         prompts_share: share of sentences taken from ``prompts``.
+        fresh_share: share of made-up subjects among contexts with a fact that bears on the question.
         fresh_prompts: whether made-up subjects are asked for with ``prompts`` too, or with the book's sentences alone.
     """
 
@@ -68,20 +77,30 @@ class Corpus:
         seed: int = 0,
         masked_share: float = 0.95,
         prompts: Prompts | None = None,
+        instructed: Collection[str] | None = None,
     ) -> None:
         self.encode, self.end_id, self.random, self.masked_share = encode, end_id, random.Random(seed), masked_share
         self.prompts = prompts
         self.crowding, self.prefix_share, self.prompts_share, self.fresh_prompts = 0.6, 0.3, 0.0, False
         self.counts: tuple[float, ...] = (40, 16, 20, 9, 15)
+        self.fresh_share = 0.5
         self.book = book
         self.facts = book.facts
         self.relations = sorted(book.objects)
         self.related = related_relations(book)
-        self.all_objects = sorted({name for names in book.objects.values() for name in names})
+        allowed = set(book.by_subject if instructed is None else instructed)
+        held_out = set(book.by_subject) - allowed
+        self.instructed_facts = [f for f in self.facts if f.subject in allowed and f.object not in held_out]
+        if not self.instructed_facts:
+            raise ValueError("no fact of the book is about an instructed subject")
+        self.objects = {
+            relation: [name for name in names if name not in held_out] for relation, names in book.objects.items()
+        }
+        self.all_objects = sorted({name for names in self.objects.values() for name in names})
         self.words = sorted({word for subject in book.by_subject for word in subject.split()})
-        self.subjects = sorted(book.by_subject)
+        self.subjects = sorted({fact.subject for fact in self.instructed_facts})
         self.subjects_of = {
-            relation: sorted({fact.subject for fact in self.facts if fact.relation == relation})
+            relation: sorted({fact.subject for fact in self.instructed_facts if fact.relation == relation})
             for relation in self.relations
         }
         self.templates = Templates()
@@ -95,13 +114,16 @@ class Corpus:
 
     def _fresh_name(self) -> str:
         """A name of no one in the book, from its name parts."""
-        return " ".join(self.random.choices(self.words, k=self.random.choice((1, 2, 2, 3))))
+        while True:
+            name = " ".join(self.random.choices(self.words, k=self.random.choice((1, 2, 2, 3))))
+            if name not in self.book.by_subject:
+                return name
 
     def _object(self, relation: str) -> str:
         """A tail for a made-up fact: mostly of the relation's kind, sometimes any name, sometimes a new one."""
         point = self.random.random()
         if point < 0.70:
-            return self.random.choice(self.book.objects[relation])
+            return self.random.choice(self.objects[relation])
         return self.random.choice(self.all_objects) if point < 0.90 else self._fresh_name()
 
     def _query(self, example: TrainingText, sentence: str, subject: str, masked: bool, weight: float) -> int:
@@ -164,7 +186,8 @@ class Corpus:
                 other = self.random.choice(self.related[relation][:6] if nearby else self.related[relation])
             else:
                 other = relation if self.random.random() < 0.5 else self.random.choice(self.relations)
-                head = self.random.choice(self.subjects_of[other] if self.random.random() < 0.7 else self.subjects)
+                known = self.subjects_of[other]
+                head = self.random.choice(known if known and self.random.random() < 0.7 else self.subjects)
                 if head == subject:
                     continue
             found[head, other] = (head, WIKIDATA_PHRASES[other], self._object(other))
@@ -177,12 +200,12 @@ class Corpus:
 
     def reasoning(self, relevant: bool) -> TrainingText:
         """A question with facts in the context: one bears on it, or (``relevant=False``) none does."""
-        fact = self.random.choice(self.facts)
+        fact = self.random.choice(self.instructed_facts)
         subject, relation, answer = fact.subject, fact.relation, fact.object
         known = True
         facts: list[tuple[str, str, str]] = []
         if relevant:
-            if self.random.random() < 0.33:
+            if self.random.random() < self.fresh_share:
                 subject, known = self._fresh_name(), False
             answer = answer if known and self.random.random() < 0.06 else self._object(relation)
             count = self._fact_count()
@@ -236,7 +259,7 @@ class Corpus:
 
     def _question(self) -> tuple[str, str, str, str]:
         """Subject, relation, sentence and the true object, of a known fact or of a made-up subject."""
-        fact = self.random.choice(self.facts)
+        fact = self.random.choice(self.instructed_facts)
         if self.random.random() < 0.25:
             name = self._fresh_name()
             return name, fact.relation, self._fresh_sentence(name, fact.relation), fact.object

@@ -65,61 +65,21 @@ class Recipe:
 def stages(arch: str, size: str = "small", reading: bool = True) -> list[Recipe]:
     """The recipes of a model's training, each beginning with the weights that the one before left.
 
-    The first stage teaches the facts and the templates; the later ones show crowded contexts and T_prefix more often,
-    with other draws and lower learning rates. The Llama model leaves its first stage less able to tell the facts of
-    different subjects apart and needs more of them. The last four teach CounterFact's prompts; without ``reading``
-    they are left out.
+    The first stage teaches the facts and the templates, the second shows crowded contexts and T_prefix more often, with
+    other draws and lower learning rates. Without ``reading``, CounterFact's prompts are not taught.
     """
     if size == "large":
         return _large(arch)
-    if arch == "gpt2":
-        first = Recipe(arch=arch)
-        found = [first, _polish(first, 1, 3000, 1 / 4)]
-    else:
-        first = Recipe(arch=arch, steps=5500)
-        third = replace(
-            _polish(first, 2, 3500, 0.35),
-            later_shares=(0.18, 0.34, 0.38, 0.05, 0.05),
-            later_crowding=0.85,
-            counts=_MANY,
-        )
-        found = [first, _polish(first, 1, 2000, 1 / 2), third]
-    return [*found, *_reading(first, len(found) + 1)] if reading else found
-
-
-def _reading(first: Recipe, seed: int) -> list[Recipe]:
-    """The stages that teach CounterFact's prompts, and then bring back what that has blurred.
-
-    First contexts with several facts come back, then T_prefix.
-    """
-    gpt2 = first.arch == "gpt2"
-    learning = replace(
-        _polish(first, seed, 2800, 0.45), later_shares=(0.36, 0.26, 0.30, 0.04, 0.04), counts=_MANY, prompts_share=0.55
-    )
-    settling = replace(
-        _polish(first, seed + 1, 2200, 0.35),
-        later_shares=(0.20, 0.33, 0.36, 0.04, 0.07),
-        later_crowding=0.85,
+    first = Recipe(arch=arch, steps=6500, prompts_share=0.4)
+    second = replace(
+        _polish(first, 1, 3500, 0.4),
+        later_shares=(0.20, 0.34, 0.37, 0.04, 0.05),
+        later_crowding=0.8,
         counts=_MANY,
-        prompts_share=0.35,
+        prefix_share=0.5,
+        prompts_share=0.3,
     )
-    crowded = replace(
-        _polish(first, seed + 2, 1700, 0.3),
-        later_shares=(0.17, 0.32, 0.41, 0.04, 0.06),
-        later_crowding=0.85,
-        counts=_MANY,
-        prefix_share=0.35 if gpt2 else 0.6,
-        prompts_share=0.25,
-    )
-    last = replace(
-        _polish(first, seed + 3, 3500 if gpt2 else 1500, 1 / 4),
-        later_shares=(0.17, 0.35, 0.38, 0.04, 0.06),
-        later_crowding=0.85,
-        counts=_MANY,
-        prefix_share=0.5 if gpt2 else 0.6,
-        prompts_share=0.25,
-    )
-    return [learning, settling, crowded, last]
+    return [recipe if reading else replace(recipe, prompts_share=0.0) for recipe in (first, second)]
 
 
 def _polish(first: Recipe, seed: int, steps: int, share: float) -> Recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,6 +32,8 @@ def ship(
     seconds: float,
     processes: int,
     out: Path,
+    *,
+    instructed: Collection[str],
     start_from: Path | None = None,
     prompts_sha256: str | None = None,
     sample: int | None = None,
@@ -41,7 +43,8 @@ def ship(
 
     The manifest lists every stage's recipe and minutes; ``start_from`` is the folder of the stage before,
     ``prompts_sha256`` the file that this stage's other sentences came from. The abilities are measured on ``sample``
-    facts, or on all, and held against ``required``.
+    facts, or on all, of the subjects that no instruction example named, and held against ``required``; those of the
+    ``instructed`` subjects stand beside them.
 
     Returns:
         one line of figures.
@@ -50,7 +53,8 @@ def ship(
     model.half().save_pretrained(out)
     tok.save_pretrained(out)
     saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
-    abilities = measure(saved, tok, book, sample)
+    held_out = set(book.by_subject) - set(instructed)
+    abilities = measure(saved, tok, book, sample, subjects=held_out)
     short = shortfalls(abilities, required)
     weights = out / "model.safetensors"
     earlier = json.loads((start_from / "manifest.json").read_text(encoding="utf-8"))["stages"] if start_from else []
@@ -71,8 +75,11 @@ def ship(
         "facts": len(book.facts),
         "corpus_sha256": corpus_hash(book),
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "abilities_measured_on": sample or len(book.facts),
+        "subjects": len(book.by_subject),
+        "subjects_held_out_of_instructions": len(held_out),
+        "instructed_sha256": hashlib.sha256("\n".join(sorted(instructed)).encode()).hexdigest(),
         "abilities": abilities,
+        "abilities_of_instructed_subjects": measure(saved, tok, book, sample, subjects=instructed),
         "shortfalls": short,
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -116,7 +116,7 @@ def early_mask(model: PreTrainedModel, layers: int, mask: torch.Tensor) -> Itera
 
 def loss_of(model: PreTrainedModel, batch: dict[str, torch.Tensor], early_layers: int) -> torch.Tensor:
     """Weighted cross entropy over the asked-for positions (a scalar)."""
-    early, later = subject_masks(batch)
+    early, later = (torch.zeros(mask.shape).masked_fill(~mask, -1e4) for mask in subject_masks(batch))
     with early_mask(model, early_layers, early):
         hidden = model.base_model(
             input_ids=batch["ids"], position_ids=batch["positions"], attention_mask=later, use_cache=False
@@ -158,6 +158,7 @@ def train(
     checkpoint_every: int = 250,
     start_from: Path | None = None,
     prompts: Prompts | None = None,
+    instructed: Collection[str] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, float]:
     """Train, or go on from ``out/checkpoint.pt``; call it in every process of an initialised process group.
 
@@ -170,6 +171,7 @@ def train(
         checkpoint_every: steps between checkpoints.
         start_from: folder of a saved model to begin with instead of random weights.
         prompts: sentences for a recipe with a ``prompts_share``.
+        instructed: subjects that instruction examples may name (None: all), see ``corpus.py``.
 
     Returns:
         Model, tokenizer and the seconds spent training, earlier parts of a resumed run included.
@@ -183,6 +185,7 @@ def train(
     model = build_model(recipe.arch, len(tokenizer), recipe.width, recipe.layers, recipe.heads, tokenizer.eos_token_id)
     if start_from is not None:
         model.load_state_dict(AutoModelForCausalLM.from_pretrained(start_from, dtype=torch.float32).state_dict())
+    model.set_attn_implementation("eager")  # faster than the fused one at these widths, forwards and backwards
     model.train()
     trainers = optimisers(model, recipe)
     base_rates = [group["lr"] for trainer in trainers for group in trainer.param_groups]
@@ -195,7 +198,7 @@ def train(
             for trainer, state in zip(trainers, saved["optimisers"], strict=True):
                 trainer.load_state_dict(state)
             start, earlier = saved["step"], saved["seconds"]
-    corpus = Corpus(book, piece_encoder(tokenizer), tokenizer.eos_token_id, prompts=prompts)
+    corpus = Corpus(book, piece_encoder(tokenizer), tokenizer.eos_token_id, prompts=prompts, instructed=instructed)
     rows = range(rank, recipe.rows, processes)
     began = time.perf_counter()
     for step in range(start, recipe.last_step):

@@ -62,7 +62,7 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert "not comparable to the paper's" in out.replace("\n", " ")
 
     summary = read(folder, "summary.json")
-    assert summary["schema_version"] == 3
+    assert summary["schema_version"] == 4
     assert [row["editor"] for row in summary["rows"]] == ["none", "memory", "fake"]
     for row in summary["rows"]:
         assert set(row["metrics"]) == set(METRICS)
@@ -71,7 +71,10 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
         assert row["forward_seconds"] > 0
         assert row["edit_forwards"]["p50"] == row["edit_seconds"]["p50"] / row["forward_seconds"]
         assert row["peak_memory_bytes"] > 0
-    assert summary["rows"][1]["metrics"]["efficacy_accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert summary["rows"][1]["metrics"]["efficacy_accuracy"]["mean"] == 1.0
+    assert summary["rows"][1]["metrics"]["efficacy_accuracy"]["low"] < 0.8  # four or eight cases prove little
+    assert summary["rows"][1]["undecided"]["asked"] > 0
+    assert summary["rows"][1]["dead"] is None
     assert (summary["failed"], summary["missing"], summary["complete"]) == ([], [], True)
     assert summary["comparisons"]["reference"] == "none"
     assert [row["editor"] for row in summary["comparisons"]["rows"]] == ["memory", "fake"]
@@ -247,7 +250,7 @@ def test_a_failing_report_does_not_spoil_the_run(compare, tmp_path, monkeypatch)
 
 
 def test_records_say_what_was_asked_and_what_the_model_says(compare, tmp_path):
-    assert compare("--editors", "memory")[0] == 0
+    assert compare("--editors", "memory,stubborn")[0] == 0
     for line in read(the_run(tmp_path), "records.jsonl"):
         number = line["case_id"]
         assert line["request"] == {
@@ -258,11 +261,16 @@ def test_records_say_what_was_asked_and_what_the_model_says(compare, tmp_path):
             "target_true": "Velmora",
         }
         assert line["details"] is None
-        if line["editor"] == "memory":
+        if line["editor"] == "memory":  # it scores, and gives no text
+            assert line["said"] is None
+            assert line["metrics"]["efficacy_exact"] is None
+            continue
+        assert isinstance(line["said"], str)
+        assert "\n" not in line["said"]
+        assert line["said"] == line["raw"]["generated"][0]
+        if line["editor"] == "stubborn":
             assert line["said"] == line["request"]["target_new"]
-        else:
-            assert isinstance(line["said"], str)
-            assert "\n" not in line["said"]
+            assert line["metrics"]["efficacy_exact"] == line["metrics"]["efficacy_contained"] == 1.0
 
 
 def test_none_comes_first_and_every_editor_once(compare, tmp_path):

@@ -36,7 +36,7 @@ def printed(renderable, width):
 def test_no_number_is_cut_off_at_any_width(width):
     rows = [row("none", 0.012, 1e-6), row("kgt", 0.987), row("rome", 0.5)]
     text = printed(results_table(rows, width), width)
-    for part in ("none", "kgt", "rome", "98.7", "±1.5", "20.0 ms", "1.50 s", "10.0", "300", "testbed-gpt2", "200"):
+    for part in ("none", "kgt", "rome", "98.7", "98-101", "20.0 ms", "1.50 s", "10.0", "300", "testbed-gpt2", "200"):
         assert part in text, part
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
@@ -54,7 +54,8 @@ def test_rows_of_several_sizes_say_which():
 def test_columns_that_few_runs_have_are_there_where_a_row_has_them(width):
     told = {"held": 150, "kept but not followed": 38, "restated": 12, "dropped": 0}
     bare = row("rome", 0.5)
-    bare["metrics"] = {name: None if "kept" in name else value for name, value in bare["metrics"].items()}
+    few = ("kept", "exact", "contained")
+    bare["metrics"] = {n: None if any(one in n for one in few) else value for n, value in bare["metrics"].items()}
     text = " ".join(printed(results_table([bare, row("kgt", 0.9) | {"edit_outcomes": told}], width), width).split())
     for part in ("150/38/12/0", "held/kept/", "subject", "kept %"):
         assert part in text, part
@@ -63,6 +64,18 @@ def test_columns_that_few_runs_have_are_there_where_a_row_has_them(width):
     without = printed(results_table([bare | {"silence": {"asked": 40, "silent": 0}}], width), width)
     for part in ("kept", "held", "silence"):
         assert part not in without
+
+
+def test_a_dead_model_is_named_and_has_no_shares():
+    text = printed(results_table([row("mend", 0.0) | {"dead": "NaN"}, row("kgt", 0.9)], 200), 200)
+    line = next(line for line in text.splitlines() if "mend" in line)
+    assert "dead" in line
+    assert "0.0" not in line.split("20.0 ms")[0]
+
+
+def test_rows_of_unlike_numbers_of_seeds_are_not_called_one_number():
+    text = printed(results_table([row("kgt", 0.9), row("rome", 0.9) | {"seeds": [0]}], 200), 200)
+    assert "1/2 seed(s)" in " ".join(text.split())
 
 
 def test_the_no_edit_row_has_no_latency_and_a_missing_metric_no_number():

@@ -9,6 +9,7 @@ import pytest
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.generated import Generated, Written
 from kgt_editor.evaluation.kept import Answered, Untouched
 from kgt_editor.evaluation.metrics import CaseScores, PromptScore, evaluate, recall, scorer
 from kgt_editor.lm.scoring import TargetScore, score_targets
@@ -27,7 +28,10 @@ def test_the_metrics_of_hand_made_probabilities_and_answers():
         neighbourhood=(pair(0.1, 0.9, "true"), pair(0.2, 0.3), pair(0.8, 0.1, "new"), pair(0.1, 0.2, "true")),
         untouched=Untouched(
             (Answered("a", "weaver", "weaver"), Answered("b", "", ""), Answered("c", "Otto", "Otto Brun")),
-            (Answered("d", "Norr", None), Answered("e", "Norr", "Norr")),
+            (Answered("d", "Norr", None), Answered("e", "Norr", "Norr.")),
+        ),
+        generated=Generated(
+            Written("It is Quin, they say.", "Quin"), (Written("quin!", "Quin"), Written("Norrish. Quin", "Quin"))
         ),
     )
     assert case.metrics() == {
@@ -39,7 +43,12 @@ def test_the_metrics_of_hand_made_probabilities_and_answers():
         "neighbourhood_accuracy": 0.5,
         "same_subject_kept": pytest.approx(2 / 3),
         "neighbourhood_kept": 0.5,
+        "efficacy_exact": 0.0,
+        "paraphrase_exact": 0.5,
+        "efficacy_contained": 1.0,
+        "paraphrase_contained": 0.5,
     }
+    assert case.as_dict()["generated"] == ["It is Quin, they say.", "quin!", "Norrish. Quin"]
     assert case.as_dict()["neighbourhood_answers"][0] == {"prompt": "d", "before": "Norr", "now": None}
 
 
@@ -53,6 +62,10 @@ def test_a_case_without_such_prompts_has_no_such_metric():
         "neighbourhood_accuracy",
         "same_subject_kept",
         "neighbourhood_kept",
+        "efficacy_exact",
+        "paraphrase_exact",
+        "efficacy_contained",
+        "paraphrase_contained",
     }
 
 
@@ -62,11 +75,27 @@ def test_a_long_answer_is_judged_per_token_or_in_all():
     assert case.metrics("sum")["efficacy_score"] == 0.0
 
 
-def test_a_tie_and_a_model_that_gives_nan_prefer_neither():
+def test_a_tie_is_no_win_and_no_loss():
+    tie, win = pair(0.2, 0.2), pair(0.3, 0.2)
+    found = CaseScores(tie, (tie, win), (tie,))
+    assert found.metrics()["efficacy_score"] is found.metrics()["neighbourhood_score"] is None
+    assert found.metrics()["paraphrase_score"] == 1.0
+    assert found.metrics()["efficacy_accuracy"] == 0.0
+    assert found.undecided() == {"asked": 4, "tied": 3, "not_finite": 0}
+    # Uniform logits: the means differ in their last digits where one answer has more tokens.
+    uniform = PromptScore(
+        TargetScore(-3 * math.log(4097) * (1 + 1e-9), 3, False), TargetScore(-math.log(4097), 1, False)
+    )
+    assert uniform.tied("mean")
+    assert not uniform.tied("sum")
+
+
+def test_a_model_that_gives_nan_prefers_neither():
     nan = TargetScore(math.nan, 1, False)
-    for score in (pair(0.2, 0.2), PromptScore(nan, nan), PromptScore(nan, TargetScore(-1.0, 1, False))):
-        found = CaseScores(score, (), (score,)).metrics()
-        assert (found["efficacy_score"], found["neighbourhood_score"]) == (0.0, 0.0)
+    for score in (PromptScore(nan, nan), PromptScore(nan, TargetScore(-1.0, 1, False))):
+        found = CaseScores(score, (), (score,))
+        assert (found.metrics()["efficacy_score"], found.metrics()["neighbourhood_score"]) == (0.0, 0.0)
+        assert found.undecided() == {"asked": 2, "tied": 0, "not_finite": 2}
     assert json.loads(json.dumps(PromptScore(nan, nan).as_dict(), allow_nan=False))["log_prob_new"] is None
 
 
@@ -101,7 +130,7 @@ def lookup(prompts, targets):
 
 def test_every_prompt_of_a_record_meets_both_answers():
     (case,) = evaluate(lookup, [RECORD])
-    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5, None, None]
+    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5, *[None] * 6]
 
 
 def test_a_neighbour_that_is_edited_itself_is_left_out():
@@ -124,6 +153,10 @@ def test_of_a_superseded_edit_only_the_neighbourhood_is_judged():
         "neighbourhood_accuracy": 0.5,
         "same_subject_kept": None,
         "neighbourhood_kept": None,
+        "efficacy_exact": None,
+        "paraphrase_exact": None,
+        "efficacy_contained": None,
+        "paraphrase_contained": None,
     }
     assert first.as_dict()["superseded"] is True  # its raw numbers are kept
     assert first.edit == evaluate(lookup, [RECORD])[0].edit

@@ -103,5 +103,12 @@ def test_every_editor_is_compared_with_kgt_in_every_metric():
     assert none["neighbourhood_score"] is None
     assert (rome["efficacy_score"]["difference"], rome["efficacy_score"]["cases"]) == (0.0, 2)
     assert rome["unedited_recall"]["difference"] == -0.5
+    two, five = found["best"]
+    assert (two["size"], five["size"]) == (2, 5)
+    assert two["metrics"]["efficacy_score"]["editor"] == "kgt"
+    assert set(two["metrics"]["efficacy_score"]["p"]) == {"rome"}  # the row without edits takes no part
+    assert two["metrics"]["efficacy_score"]["p"]["rome"] == rome["efficacy_score"]["p"]
+    assert two["metrics"]["neighbourhood_score"] is None
+    assert five["metrics"]["efficacy_score"] == {"editor": "rome", "p": {}}
     assert comparisons({(name, 2): cells[name] for name in ("none", "rome")})["reference"] == "none"
     assert comparisons({("none", 2): cells["none"], ("mend", 2): []}) is None

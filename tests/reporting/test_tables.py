@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 
 import pandas as pd
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from kgt_editor import reporting
 from kgt_editor.errors import UsageError
 from kgt_editor.reporting import names, render
-from kgt_editor.reporting.tables import Block, Cell, _with_best
+from kgt_editor.reporting.cell import Cell, with_best
+from kgt_editor.reporting.tables import Block
+from kgt_editor.results.statistics import Interval, share_interval
 
 
 def tables_of(*folders):
@@ -22,19 +25,28 @@ def tables_of(*folders):
 
 
 def golden(folder):
-    """Means, and half 95 % intervals over two seeds (t with one degree of freedom: 12.7062), from the records."""
+    """Means and 95 % intervals over two seeds, from the records: of shares, and of seconds (t, one degree: 12.7062)."""
     records = pd.read_json(folder / "records.jsonl", lines=True)
     values = pd.concat([records[["editor", "seed", "edit_seconds"]], pd.json_normalize(records["metrics"])], axis=1)
     by_seed = values.rename(columns={"edit_seconds": "edit_mean"}).groupby(["editor", "seed"]).mean()
     cells = pd.read_json(folder / "cells.jsonl", lines=True)
     cells["unedited_recall"] = [sum(hits) / len(hits) for hits in cells["recalled"]]
     by_seed = by_seed.join(cells.set_index(["editor", "seed"])["unedited_recall"])
-    half = 12.7062 * by_seed.groupby("editor").std() / 2**0.5
-    return by_seed.groupby("editor").mean(), half
+    ends = {}
+    for editor, own in values.groupby("editor"):
+        for name in set(own) & set(names.SHARES):
+            seeds = [one[name].tolist() for _, one in own.groupby("seed")]
+            ends[editor, name] = share_interval(seeds, len(seeds[0]))
+        hits = [[float(x) for x in one] for one in cells[cells["editor"] == editor]["recalled"]]
+        ends[editor, "unedited_recall"] = share_interval(hits)
+        half = 12.7062 * by_seed.loc[editor, "edit_mean"].std() / 2**0.5
+        centre = by_seed.loc[editor, "edit_mean"].mean()
+        ends[editor, "edit_mean"] = Interval(centre, centre - half, centre + half)
+    return by_seed.groupby("editor").mean(), ends
 
 
 def test_every_number_of_every_table_is_that_of_the_records(run):
-    mean, half = golden(run)
+    mean, ends = golden(run)
     records = pd.read_json(run / "records.jsonl", lines=True)
     cells = pd.read_json(run / "cells.jsonl", lines=True)
     seconds = records.groupby("editor")["edit_seconds"]
@@ -60,21 +72,15 @@ def test_every_number_of_every_table_is_that_of_the_records(run):
                     }
                     wanted = known[measure] if measure in known else mean.loc[editor, measure]
                     assert cell.mean == pytest.approx(wanted), (editor, measure)
-                    if measure in half:
-                        spread = half.loc[editor, measure]
-                        bounded = measure in names.SHARES
-                        assert cell.low == pytest.approx(
-                            max(0, wanted - spread) if bounded else wanted - spread, abs=1e-6
-                        )
-                        assert cell.high == pytest.approx(
-                            min(1, wanted + spread) if bounded else wanted + spread, abs=1e-6
-                        )
+                    if (editor, measure) in ends:
+                        wanted_ends = ends[editor, measure]
+                        assert (cell.low, cell.high) == pytest.approx((wanted_ends.low, wanted_ends.high))
     assert seen == set(names.MEASURES) - set(names.WHERE_KNOWN)
 
 
 def test_what_stayed_and_what_became_of_the_edits_is_shown_where_a_run_says_so(builder, tmp_path):
     folder = builder.write_run(tmp_path / "kept", size=20, sizes=(20,), kept=True)
-    mean, half = golden(folder)
+    mean, ends = golden(folder)
     records = pd.read_json(folder / "records.jsonl", lines=True)
     outcomes = [details["outcome"] for details in records.query("editor == 'kgt'")["details"]]
     scores = tables_of(folder)[0]
@@ -86,8 +92,7 @@ def test_what_stayed_and_what_became_of_the_edits_is_shown_where_a_run_says_so(b
     }
     for name in ("same_subject_kept", "neighbourhood_kept"):
         assert shown["rome", name].mean == pytest.approx(mean.loc["rome", name])
-        wanted = min(1, mean.loc["rome", name] + half.loc["rome", name])
-        assert shown["rome", name].high == pytest.approx(wanted, abs=1e-6)
+        assert shown["rome", name].high == pytest.approx(ends["rome", name].high)
     for told, name in names.OUTCOMES.items():
         assert shown["kgt", name].mean == outcomes.count(told) > 0
         assert shown["rome", name].text == names.NOTHING
@@ -134,6 +139,32 @@ def test_a_single_seed_gets_its_interval_from_the_cases(builder, tmp_path):
     (cell,) = [row[0] for row in tables_of(folder)[0].blocks[0].cells if row[0].mean and 0.3 < row[0].mean < 0.9]
     half = 1.96 * (cell.mean * (1 - cell.mean) / 400) ** 0.5
     assert cell.high - cell.low == pytest.approx(2 * half, rel=0.1)
+    assert cell.text.endswith(f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]")
+
+
+def test_a_model_that_is_dead_is_named_in_every_cell_and_a_notice(run, builder):
+    rows = json.loads((run / "summary.json").read_text())["rows"]
+    builder.change(
+        run / "summary.json", rows=[row | ({"dead": "NaN"} if row["editor"] == "rome" else {}) for row in rows]
+    )
+    scores, costs = tables_of(run)
+    shown = {name: row for block in scores.blocks for name, row in zip(block.editors, block.cells, strict=True)}
+    assert {cell.text for cell in shown["rome"]} >= {"dead"}
+    assert not any(cell.mean is not None and cell.mean <= 1 and "." in cell.text for cell in shown["rome"])
+    assert "dead" not in {cell.text for cell in shown["kgt"]}
+    assert all("dead" not in cell.text for block in costs.blocks for row in block.cells for cell in row)
+    (notice,) = [one for one in reporting.write_report([run], formats=["md"]).notices if "dead" in one]
+    assert "of 'rome' the model is dead: its probabilities are no numbers" in notice
+
+
+def test_rows_of_unlike_numbers_of_seeds_are_named(builder, tmp_path):
+    builder.write_run(tmp_path / "three", editors=("none", "kgt"), seeds=3, size=4)
+    builder.write_run(tmp_path / "one", editors=("rome",), seeds=1, size=4)
+    scores, _ = tables_of(tmp_path)
+    assert scores.notes[1] == (
+        "The rows do not all have as many seeds. 1 seed: ROME on testbed-gpt2; 3 seeds: no edit on testbed-gpt2, KGT "
+        "on testbed-gpt2."
+    )
 
 
 def test_rows_stand_in_the_papers_order_whatever_the_run_says(builder, tmp_path):
@@ -151,10 +182,20 @@ def cells_of(*spreads):
 
 def test_best_is_bold_with_its_ties_and_the_no_edit_row_never():
     cells = cells_of((0.9, 0.85, 0.95), (0.8, 0.7, 0.86), (0.5, 0.4, 0.6), (1.0, 1.0, 1.0))
-    found = _with_best(cells, ("kgt", "rome", "mend", "none"), "efficacy_score")
+    editors = ("kgt", "rome", "mend", "none")
+    alone = [{"editor": name, "run": name} for name in editors]
+    found = with_best(cells, alone, editors, "efficacy_score")
     assert [cell.best for cell in found] == [True, True, False, False]
-    found = _with_best(cells, ("kgt", "rome", "mend", "none"), "edit_mean")
+    found = with_best(cells, alone, editors, "edit_mean")
     assert [cell.best for cell in found] == [False, False, True, False]
+    # Of one run the paired test decides, where it is there.
+    for p, best in ((0.004, False), (0.2, True)):
+        told = {"efficacy_score_best": "kgt", "efficacy_score_best_p": p}
+        rows = [{"editor": name, "run": "a"} | (told if name == "rome" else {}) for name in editors]
+        assert [cell.best for cell in with_best(cells, rows, editors, "efficacy_score")] == [True, best, False, False]
+        told = {"reference": "kgt", "efficacy_score_p": p}
+        rows = [{"editor": name, "run": "a"} | (told if name == "rome" else {}) for name in editors]
+        assert [cell.best for cell in with_best(cells, rows, editors, "efficacy_score")] == [True, best, False, False]
 
 
 def test_the_papers_numbers_are_those_it_prints_and_stand_apart(run):

@@ -16,32 +16,43 @@ def test_t_quantiles_are_those_of_the_table(degrees, printed):
     assert t_quantile(0.975, degrees) == pytest.approx(printed, abs=5e-4)
 
 
-def test_several_seeds_give_a_t_interval_over_their_means():
-    found = share_interval([[0.4, 0.6], [0.5, 0.7], [0.6, 0.8]])
-    half = 4.303 * 0.1 / math.sqrt(3)
-    assert (found.mean, found.low, found.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half), abs=1e-4)
+# Wilson's interval of x of n, from the worked examples and tables of Newcombe (1998) and Brown et al. (2001).
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(10, 10, 0.7225, 1.0), (0, 10, 0.0, 0.2775), (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605)],
+)
+def test_one_seed_gives_wilsons_interval(hits, count, low, high):
+    found = share_interval([[1.0] * hits + [0.0] * (count - hits)])
+    assert (found.mean, found.low, found.high) == pytest.approx((hits / count, low, high), abs=1e-4)
+
+
+def test_several_seeds_are_drawn_and_their_cases_too():
+    seeds = [[1.0] * 90 + [0.0] * 10, [1.0] * 60 + [0.0] * 40, [1.0] * 75 + [0.0] * 25]
+    found = share_interval(seeds)
+    generator = np.random.default_rng(1)
+    draws = [
+        np.mean([generator.choice(seeds[seed], size=100).mean() for seed in generator.integers(3, size=3)])
+        for _ in range(5000)
+    ]
+    assert found.mean == pytest.approx(0.75)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.015)
+    assert share_interval(seeds) == found
+
+
+def test_seeds_that_agree_are_not_surer_than_their_cases():
+    one, three = share_interval([[1.0] * 20]), share_interval([[1.0] * 20] * 3)
+    assert (three.mean, three.low, three.high) == (1.0, one.low, 1.0)  # the same twenty cases
+    assert share_interval([[1.0] * 20] * 3, distinct=60).low > three.low
+
+
+def test_shares_of_several_prompts_count_as_one_case_each():
+    whole, parts = share_interval([[1.0, 0.0] * 10]), share_interval([[0.5] * 20])
+    assert parts == whole
 
 
 def test_shares_stay_between_zero_and_one():
     found = share_interval([[1.0], [0.0]])
     assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
-
-
-def test_one_seed_bootstraps_over_its_cases():
-    values = [1.0] * 80 + [0.0] * 20
-    found = share_interval([values])
-    expected = 1.96 * math.sqrt(0.8 * 0.2 / 100)
-    assert found.mean == pytest.approx(0.8)
-    assert found.high - found.mean == pytest.approx(expected, abs=0.02)
-    assert found.mean - found.low == pytest.approx(expected, abs=0.02)
-    assert share_interval([values]) == found
-
-
-def test_the_bootstrap_is_that_of_drawing_cases():
-    values = [0.0] * 30 + [0.5] * 20 + [1.0] * 50
-    found = share_interval([values])
-    draws = np.random.default_rng(1).choice(values, size=(20_000, 100)).mean(axis=1)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.01)
 
 
 def test_a_mean_of_seconds_has_a_t_interval_over_seeds_or_over_edits():
@@ -54,8 +65,7 @@ def test_a_mean_of_seconds_has_a_t_interval_over_seeds_or_over_edits():
     assert mean_interval([[]]) is None
 
 
-def test_a_case_all_alike_has_no_spread_and_none_at_all_gives_none():
-    assert share_interval([[1.0, 1.0]]).as_dict() == {"mean": 1.0, "low": 1.0, "high": 1.0}
+def test_none_at_all_gives_none():
     assert share_interval([[], []]) is None
     assert share_interval([]) is None
 
