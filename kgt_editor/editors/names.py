@@ -15,6 +15,7 @@ EDITORS = Registry(
         "mend": "kgt_editor.editors.hypernet.mend:MENDEditor",
         "ke": "kgt_editor.editors.hypernet.ke:KEEditor",
         "ft": "kgt_editor.editors.ft:FTEditor",
+        "locft": "kgt_editor.editors.locft:LocFTEditor",
         "kn": "kgt_editor.editors.kn.editor:KNEditor",
         "oppu": "kgt_editor.editors.oppu.editor:OPPUEditor",
         "icl": "kgt_editor.editors.icl:ICLEditor",

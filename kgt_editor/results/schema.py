@@ -25,9 +25,9 @@ CASE_METRICS = (
 )
 METRICS = (*CASE_METRICS, "unedited_recall")
 
-# Goes up when a key changes its meaning or goes away, or when half of a resumed run's cells would lack a metric. Version
-# 2: a line or row holds for the number of edits in its ``size``; in version 1 a run had one. Version 3: answers without
-# edits, and what became of each edit. Version 4: what the model wrote by itself; ties are left out of scores.
+# Goes up when a key changes its meaning or goes away, or when half of a resumed run's cells would lack a metric.
+# Version 2: a line or row holds for the number of edits in its ``size``; in version 1 a run had one. Version 3: answers
+# without edits, and what became of each edit. Version 4: what the model wrote by itself; scores leave ties out.
 SCHEMA_VERSION = 4
 #: The versions that are read; a run of an older one is not resumed.
 READABLE_VERSIONS = (1, 2, 3, 4)

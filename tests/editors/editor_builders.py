@@ -12,6 +12,7 @@ from kgt_editor.editors.hypernet.ke import KEHParams
 from kgt_editor.editors.hypernet.mend import MENDHParams
 from kgt_editor.editors.icl import ICLHParams
 from kgt_editor.editors.kn.editor import KNHParams
+from kgt_editor.editors.locft import LocFTHParams
 from kgt_editor.editors.none import NoneHParams
 from kgt_editor.editors.oppu.editor import OPPUHParams
 from kgt_editor.editors.rome.editor import ROMEHParams
@@ -96,8 +97,14 @@ def ft_hparams(model: Any, **changes: Any) -> FTHParams:
     return FTHParams(**{**values, **changes})
 
 
+def locft_hparams(model: Any, **changes: Any) -> LocFTHParams:
+    values = ft_hparams(model).model_dump(exclude={"alg_name", "norm_constraint"}, exclude_unset=True)
+    return LocFTHParams(**{**values, **changes})
+
+
 def kn_hparams(model: Any, **changes: Any) -> KNHParams:
-    return KNHParams(**{"layers": (1,), "steps": 4, "batch_size": 3, **changes})
+    # In a random model of one block most facts share their neurons.
+    return KNHParams(**{"layers": (1,), "steps": 4, "batch_size": 3, "shared_share": None, **changes})
 
 
 def oppu_hparams(model: Any, **changes: Any) -> OPPUHParams:
@@ -134,6 +141,7 @@ BUILDERS: dict[str, Callable[..., HParams]] = {
     "mend": mend_hparams,
     "ke": ke_hparams,
     "ft": ft_hparams,
+    "locft": locft_hparams,
     "kn": kn_hparams,
     "oppu": oppu_hparams,
     "icl": icl_hparams,

@@ -11,7 +11,7 @@ from editor_builders import rome_hparams
 
 from kgt_editor.data.world import load_world
 from kgt_editor.editors.base import create_editor, restore_model
-from kgt_editor.editors.rome.editor import ROMEEditor
+from kgt_editor.editors.rome.editor import ROMEEditor, apply_rome_to_model
 from kgt_editor.editors.rome.keys import context_prefixes, key_covariance
 from kgt_editor.errors import NumericalError, UsageError
 from kgt_editor.lm.loading import load_model
@@ -111,3 +111,29 @@ def test_covariance_of_a_model_that_gives_nan_is_refused(
         model.transformer.h[1].mlp.c_fc.bias.fill_(float("nan"))
     with pytest.raises(NumericalError, match=r"h\.1\.mlp\.c_proj.*cannot be inverted"):
         key_covariance(model, tok, "transformer.h.1.mlp.c_proj", "world", 20, torch.float32)
+
+
+def test_the_text_may_be_what_the_training_records_say(tiny_gpt2, tiny_records, tmp_path):
+    model, tok = tiny_gpt2
+    said = [
+        f"{prompt} {record.target_true}."
+        for record in tiny_records
+        for prompt in (record.query, *record.paraphrase_prompts, *record.neighbourhood_prompts)
+    ]
+    text = tmp_path / "said.txt"
+    text.write_text("\n".join(dict.fromkeys(said)))
+    layer = "transformer.h.1.mlp.c_proj"
+    wanted = key_covariance(model, tok, layer, str(text), 10_000, torch.float64)
+    found = key_covariance(model, tok, layer, "training", 10_000, torch.float64, training=tiny_records)
+    assert torch.equal(found.factor, wanted.factor)
+    assert not any(record.target_new in line for record in tiny_records for line in said if record.query in line)
+    editor = ROMEEditor(rome_hparams(model, mom2_adjustment=True))
+    assert editor.hparams.mom2_dataset == "training"
+    with pytest.raises(UsageError, match="'training' needs training records, and there are none"):
+        editor.prepare(model, tok)
+    editor.prepare(model, tok, tiny_records)
+    by_class, _ = editor.apply(model, tok, [tiny_records[0].request()], copy=True)
+    by_call, _ = apply_rome_to_model(
+        model, tok, [tiny_records[0].request()], editor.hparams, copy=True, train_ds=tiny_records
+    )
+    assert torch.equal(by_class.get_parameter(f"{layer}.weight"), by_call.get_parameter(f"{layer}.weight"))

@@ -4,8 +4,10 @@ The neurons that carry a fact are those whose activations the true answer's prob
 integrated gradients, for one wording of the question and for most others. The edit (section 5.1) writes into their
 value slots, the columns of the down-projection: the true answer's embedding is taken away and the new one's added.
 
-The paper edits BERT, and leaves out neurons that a tenth of the relation's other facts share; an edit request does not
-bring those facts along, so here they stay. Three more things had to be decided for causal language models:
+Neurons that more than a tenth of the relation's other facts have are left out (``shared.py``); an edit request does
+not bring those facts along, so :meth:`KNEditor.prepare` takes them from the training records.
+
+The paper edits BERT. Three things had to be decided for causal language models:
 
 - The prompt's last position stands for the mask, and of a target of several tokens the product of their
   probabilities is attributed and the mean of their embeddings written.
@@ -20,15 +22,18 @@ the word embeddings with a fixed factor, and attributes to the MLP's values befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from kgt_editor.config import HParams
-from kgt_editor.editors.base import call_form
+from kgt_editor.data.record import Record
+from kgt_editor.editors import cache
+from kgt_editor.editors.base import Progress, call_form
 from kgt_editor.editors.kn.attribution import (
     Attribution,
     Neuron,
@@ -37,15 +42,20 @@ from kgt_editor.editors.kn.attribution import (
     neuron_sites,
     shared_neurons,
 )
+from kgt_editor.editors.kn.shared import Shared, facts_by_relation, shared_by_relation
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import KgtError, NumericalError, UsageError
-from kgt_editor.lm.layers import linear_layer
+from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.tokens import continuation_ids, join
+from kgt_editor.notice import tell
 from kgt_editor.requests import EditRequest
+
+# What does not bear on which neurons are found.
+_NOT_FINDING = {"model_name", "device", "model_parallel", "lr_scale", "lambda_true", "lambda_new", "batch_size"}
 
 
 class KNHParams(HParams):
-    """EasyEdit's KN fields, and six of ours.
+    """EasyEdit's KN fields, and eight of ours.
 
     Attributes:
         steps: points of the integral.
@@ -61,6 +71,9 @@ class KNHParams(HParams):
             paraphrases cannot: they judge the edit (ours).
         attribute_to: ``activation`` (the neurons, as in the paper) or ``preactivation``, what the MLP's first layer
             (its gate, where it has one) gives before the non-linearity, as in EasyEdit (ours).
+        shared_share: neurons of more than this share of a relation's training facts are left out of its edits; null
+            leaves none out, as EasyEdit does (ours).
+        relation_facts: how many training facts of a relation are looked at, at most (ours).
     """
 
     # Fields of EasyEdit's files that its own code does not read either.
@@ -78,6 +91,8 @@ class KNHParams(HParams):
     layers: tuple[int, ...] | None = Field(default=None, min_length=1)
     context_prefixes: tuple[str, ...] = ()
     attribute_to: Literal["activation", "preactivation"] = "activation"
+    shared_share: float | None = Field(default=0.1, ge=0, lt=1)
+    relation_facts: int = Field(default=20, ge=2)
 
 
 class KNEditor(WeightEditor):
@@ -87,6 +102,42 @@ class KNEditor(WeightEditor):
     description = "value slots of a fact's knowledge neurons (Dai et al. 2022)"
     hparams_class = KNHParams
     hparams: KNHParams
+
+    def __init__(self, hparams: HParams) -> None:
+        super().__init__(hparams)
+        self._shared: WeakKeyDictionary[nn.Module, Shared] = WeakKeyDictionary()
+
+    @classmethod
+    def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> KNEditor:
+        """With ``train_ds``, a list of Records, in the call: those give the neurons that a relation's facts share."""
+        editor = cls(hparams)
+        if kwargs.get("train_ds"):
+            editor.prepare(model, tok, kwargs["train_ds"])
+        return editor
+
+    def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
+        """Finds the neurons that the facts of each relation share, or fetches them from the user's cache folder.
+
+        Raises:
+            UnsupportedModelError: unknown architecture.
+            NumericalError: the attributions hold NaN or infinity.
+        """
+        share = self.hparams.shared_share
+        if share is None or model in self._shared:
+            return
+        self.require(model)
+
+        def neurons_of(request: EditRequest) -> list[Neuron]:
+            return self._find(self._attributions(model, tok, request), request)
+
+        key = (cache.weights_hash(model), self.hparams.model_dump_json(exclude=_NOT_FINDING))
+        facts = facts_by_relation(training, self.hparams.relation_facts)
+        with frozen(model):
+            self._shared[model] = shared_by_relation(facts, neurons_of, share, key, progress)
+
+    def adopt(self, model: nn.Module, duplicate: nn.Module) -> None:
+        if model in self._shared:
+            self._shared[duplicate] = self._shared[model]
 
     def layers(self, model: nn.Module) -> list[str]:
         return [site.value for site in self._sites(model)]
@@ -102,7 +153,7 @@ class KNEditor(WeightEditor):
     def updates(self, model: nn.Module, tok: Any, requests: list[EditRequest]) -> Iterator[Mapping[str, Tensor]]:
         for request in requests:
             attributions = self._attributions(model, tok, request)
-            neurons = self._choose(attributions, request)
+            neurons = self._choose(model, attributions, request)
             yield value_slot_updates(model, attributions[0], neurons, self._change(model, tok, request))
 
     def knowledge_neurons(self, model: nn.Module, tok: Any, request: EditRequest) -> list[Neuron]:
@@ -112,7 +163,7 @@ class KNEditor(WeightEditor):
             KgtError: no neuron passes the thresholds.
             NumericalError: the attributions hold NaN or infinity.
         """
-        return self._choose(self._attributions(model, tok, request), request)
+        return self._choose(model, self._attributions(model, tok, request), request)
 
     def _sites(self, model: nn.Module) -> list[NeuronSite]:
         return neuron_sites(model, self.hparams.layers, self.hparams.attribute_to == "preactivation")
@@ -124,7 +175,34 @@ class KNEditor(WeightEditor):
         sites = self._sites(model)
         return [Attribution(model, tok, wording, request.ground_truth, sites) for wording in wordings]
 
-    def _choose(self, attributions: list[Attribution], request: EditRequest) -> list[Neuron]:
+    def _choose(self, model: nn.Module, attributions: list[Attribution], request: EditRequest) -> list[Neuron]:
+        """The fact's neurons without those that its relation's facts share."""
+        hparams = self.hparams
+        neurons = self._find(attributions, request)
+        if not neurons:
+            raise KgtError(
+                f"KN: no neuron that speaks for {request.ground_truth!r} after {request.prompt!r} is shared by more "
+                f"than {hparams.p:g} of {len(attributions)} wordings; lower p or adaptive_threshold"
+            )
+        if hparams.shared_share is None:
+            return neurons
+        relation = next(iter(request.relations), "").partition("(")[0]
+        shared = self._shared.get(model, {}).get(relation)
+        if shared is None:
+            tell(
+                f"KN: no training fact of relation {relation or 'without a name'!r} is known, so no neuron is left "
+                "out of its edits as shared; see docs/method.md"
+            )
+            return neurons
+        own = [neuron for neuron in neurons if neuron not in shared]
+        if not own:
+            raise KgtError(
+                f"KN: more than {hparams.shared_share:.0%} of the facts of {relation!r} have every neuron that speaks "
+                f"for {request.ground_truth!r} after {request.prompt!r}; raise shared_share, or set it to null"
+            )
+        return own
+
+    def _find(self, attributions: list[Attribution], request: EditRequest) -> list[Neuron]:
         hparams = self.hparams
         found = []
         for attribution in attributions:
@@ -132,13 +210,7 @@ class KNEditor(WeightEditor):
             if not bool(scores.isfinite().all()):
                 raise NumericalError(f"KN: the attributions of {request.prompt!r} hold NaN or infinity")
             found.append(coarse_neurons(scores, [site.layer for site in attribution.sites], hparams.adaptive_threshold))
-        neurons = shared_neurons(found, hparams.p)
-        if not neurons:
-            raise KgtError(
-                f"KN: no neuron that speaks for {request.ground_truth!r} after {request.prompt!r} is shared by more "
-                f"than {hparams.p:g} of {len(found)} wordings; lower p or adaptive_threshold"
-            )
-        return neurons
+        return shared_neurons(found, hparams.p)
 
     @torch.no_grad()
     def _change(self, model: nn.Module, tok: Any, request: EditRequest) -> Tensor:

@@ -42,7 +42,8 @@ class ROMEHParams(HParams):
         clamp_norm_factor: ``|delta|`` is kept below this many times ``|v|``.
         kl_factor: weight of the KL divergence on the essence prompt "{subject} is a".
         mom2_adjustment: use C^-1 k* (eq. 2) with the keys' second moments; otherwise k* itself.
-        mom2_dataset: path of the text file those are counted on, one passage a line; ``world`` for a testbed model.
+        mom2_dataset: path of the text file those are counted on, one passage a line; ``training``: what the training
+            records say; ``world`` for a testbed model.
         mom2_n_samples: how many passages of it are read.
         context_template_length_params: ``[[tokens, how many], ...]``: texts the model writes to stand before
             the prompt.
@@ -63,7 +64,7 @@ class ROMEHParams(HParams):
     clamp_norm_factor: float = Field(gt=0)
     kl_factor: float = Field(ge=0)
     mom2_adjustment: bool = False
-    mom2_dataset: str = ""
+    mom2_dataset: str = "training"
     mom2_n_samples: int = Field(default=100_000, ge=1)
     mom2_dtype: Literal["float32", "float64"] = "float32"
     context_template_length_params: tuple[tuple[int, int], ...] = ()
@@ -93,6 +94,14 @@ class ROMEEditor(WeightEditor):
         super().__init__(hparams)
         self._contexts: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
         self._covariances: WeakKeyDictionary[nn.Module, dict[str, Covariance]] = WeakKeyDictionary()
+
+    @classmethod
+    def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> ROMEEditor:
+        """With ``train_ds``, a list of Records, in the call: the text of ``mom2_dataset: training``."""
+        editor = cls(hparams)
+        if kwargs.get("train_ds"):
+            editor.prepare(model, tok, kwargs["train_ds"])
+        return editor
 
     def layers(self, model: nn.Module) -> list[str]:
         hparams = self.hparams
@@ -124,7 +133,9 @@ class ROMEEditor(WeightEditor):
         if hparams.mom2_adjustment and model not in self._covariances:
             dtype = getattr(torch, hparams.mom2_dtype)
             self._covariances[model] = {
-                name: key_covariance(model, tok, name, hparams.mom2_dataset, hparams.mom2_n_samples, dtype, progress)
+                name: key_covariance(
+                    model, tok, name, hparams.mom2_dataset, hparams.mom2_n_samples, dtype, progress, training
+                )
                 for name in self.layers(model)
             }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kgt_editor.data import world
+from kgt_editor.data.record import Record
 from kgt_editor.editors import cache
 from kgt_editor.editors.base import Progress
 from kgt_editor.editors.targets import pad_right
@@ -90,6 +91,7 @@ def key_covariance(
     samples: int,
     dtype: torch.dtype,
     progress: Progress | None = None,
+    training: Sequence[Record] = (),
 ) -> Covariance:
     """Counts C of the linear layer ``layer`` over the tokens of a text.
 
@@ -98,16 +100,18 @@ def key_covariance(
     Args:
         model, tok: the unedited model and its tokenizer.
         layer: name of the layer.
-        dataset: path of a local text, one passage a line, or ``world``: the sentences the testbed models know.
+        dataset: path of a local text, one passage a line; ``training``: what the training records say, before any
+            edit; or ``world``: the sentences the testbed models know.
         samples: how many passages are read.
         dtype: type the products are summed in; C is inverted in float64.
         progress: called with passages done and their number.
+        training: the training records.
 
     Raises:
-        UsageError: ``dataset`` is neither ``world`` nor a file that can be read.
+        UsageError: ``dataset`` is no file that can be read and neither of the two words, or there are no records.
         NumericalError: the text is too short for C to be inverted, or the model gives NaN on it.
     """
-    passages = _passages(dataset, samples)
+    passages = _passages(dataset, samples, training)
     key = cache.text_hash(COVARIANCE_VERSION, cache.weights_hash(model), layer, str(dtype), *passages)
     with cache.alone("covariance", key):
         kept = cache.load("covariance", key)
@@ -125,7 +129,15 @@ def key_covariance(
     return Covariance(factor)
 
 
-def _passages(dataset: str, samples: int) -> list[str]:
+def _passages(dataset: str, samples: int, training: Sequence[Record]) -> list[str]:
+    if dataset == "training":
+        found = dict.fromkeys(text for record in training for text in _statements(record))
+        if not found:
+            raise UsageError(
+                "mom2_dataset 'training' needs training records, and there are none: give a local text, one passage a "
+                "line (--set rome.mom2_dataset=FILE), or set mom2_adjustment: false"
+            )
+        return list(found)[:samples]
     if dataset == "world":
         return [
             f"{sentence.replace('{}', fact.subject)} {fact.object}"
@@ -136,8 +148,8 @@ def _passages(dataset: str, samples: int) -> list[str]:
     if not dataset or not path.is_file():
         raise UsageError(
             f"mom2_dataset '{dataset}' is no file, and nothing is downloaded: give a local text, one passage a line "
-            "(--set rome.mom2_dataset=FILE), or 'world' for a testbed model; without the covariance, set "
-            "mom2_adjustment: false"
+            "(--set rome.mom2_dataset=FILE), 'training' for the training records, or 'world' for a testbed model; "
+            "without the covariance, set mom2_adjustment: false"
         )
     try:
         with path.open(encoding="utf-8") as lines:
@@ -147,6 +159,12 @@ def _passages(dataset: str, samples: int) -> list[str]:
     if not passages:
         raise UsageError(f"mom2_dataset '{dataset}' holds no text")
     return passages
+
+
+def _statements(record: Record) -> Iterator[str]:
+    """What a record's prompts say before any edit."""
+    for prompt in (record.query, *record.paraphrase_prompts, *record.neighbourhood_prompts):
+        yield f"{prompt.strip()} {record.target_true}."
 
 
 @torch.no_grad()
