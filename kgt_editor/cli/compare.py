@@ -45,6 +45,12 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     add("--dataset", default="world", help="see --list (default: %(default)s)")
     add("--data", type=Path, metavar="FILE", help="file of a data set that is read from one")
+    add(
+        "--same-subject",
+        type=Path,
+        metavar="FILE",
+        help="facts, as PARAREL's: an edited subject's others are asked too, and should be answered as before",
+    )
     add("--known-only", action="store_true", help="only facts that the model answers rightly before any edit")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--size", type=positive, metavar="N", help=f"edits a seed (default: {DEFAULT_SIZE})")
@@ -140,6 +146,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         model=options.model,
         dataset=options.dataset,
         data=options.data,
+        same_subject=options.same_subject,
         sizes=sizes,
         seeds=options.seeds,
         mode=options.mode,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kgt_editor.data.record import Record, UserHistory
+from kgt_editor.data.same_subject import Question
 from kgt_editor.errors import UsageError
 from kgt_editor.registry import Registry
 
@@ -126,6 +127,7 @@ class _Entry:
     description: str
     file: Literal["none", "optional", "required"]
     downloads: bool = False
+    questions: bool = False
 
 
 _ENTRIES = {
@@ -137,6 +139,7 @@ _ENTRIES = {
         "CounterFact in ROME's or EasyEdit's JSON: the file given with --data, or fetched from ROME's address",
         "optional",
         downloads=True,
+        questions=True,
     ),
     "personal-conflicts": _Entry(
         "kgt_editor.data.personal_conflicts:load_personal_conflicts",
@@ -148,6 +151,7 @@ _ENTRIES = {
         "kgt_editor.data.extension:load_extension",
         "the KGT paper's second data set, rebuilt with kgt data build-extension",
         "required",
+        questions=True,
     ),
     "counterfact-hard": _Entry(
         "kgt_editor.data.counterfact_hard:load_counterfact_hard",
@@ -184,7 +188,11 @@ def check_name(name: str) -> None:
 
 
 def load(
-    name: str, data: str | Path | None = None, progress: Callable[[int, int | None], None] | None = None, **kwargs: Any
+    name: str,
+    data: str | Path | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+    questions: Sequence[Question] = (),
+    **kwargs: Any,
 ) -> DataSet:
     """Load a data set by name.
 
@@ -192,6 +200,7 @@ def load(
         name: one of :func:`available`.
         data: the file of a data set that is read from one; it wins over any download.
         progress: told the bytes that a download has fetched, and those in all (None: not known).
+        questions: other questions on the records' subjects, for a data set that takes some.
         kwargs: for the loader.
 
     Raises:
@@ -206,5 +215,10 @@ def load(
             raise UsageError(f"data set '{name}' is shipped with the package and takes no --data; leave it out")
         if entry.downloads and data is None:
             kwargs["progress"] = progress
+    if questions:
+        if entry is None or not entry.questions:
+            takers = ", ".join(name for name, one in _ENTRIES.items() if one.questions)
+            raise UsageError(f"data set '{name}' takes no questions from --same-subject; these do: {takers}")
+        kwargs["questions"] = questions
     loader: Callable[..., DataSet] = DATASETS.load(name)
     return loader(**kwargs) if data is None else loader(data, **kwargs)

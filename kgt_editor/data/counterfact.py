@@ -12,6 +12,7 @@ from kgt_editor.data.base import DataSet, KnownFact, seeded_key
 from kgt_editor.data.download import COUNTERFACT, fetch
 from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Record
+from kgt_editor.data.same_subject import Question, with_questions
 from kgt_editor.errors import UsageError
 
 # A subject's number in 0..99 is below the end of its role.
@@ -19,22 +20,26 @@ _ROLE_ENDS = {"records": 70, "training": 85, "validation": 90, "known": 100}
 
 
 def load_counterfact(
-    path: str | Path | None = None, progress: Callable[[int, int | None], None] | None = None
+    path: str | Path | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+    questions: Iterable[Question] = (),
 ) -> DataSet:
     """CounterFact from a file, or from ROME's public address where none is given (see :mod:`..download`).
 
     Args:
         path: the file; it always wins over the download.
         progress: told the bytes fetched so far and in all.
+        questions: on the records' subjects, see :func:`deal`.
 
     Raises:
         UsageError: see :func:`read_records`.
         KgtError: the download failed.
     """
-    return deal("counterfact", read_records(fetch(COUNTERFACT, progress=progress) if path is None else path))
+    records = read_records(fetch(COUNTERFACT, progress=progress) if path is None else path)
+    return deal("counterfact", records, questions)
 
 
-def deal(name: str, records: Iterable[Record]) -> DataSet:
+def deal(name: str, records: Iterable[Record], questions: Iterable[Question] = ()) -> DataSet:
     """Deal records to the four roles of a data set.
 
     A hash of the subject decides: 70 % of the subjects are reported, 15 % train hypernetworks, 5 % serve tuning and
@@ -43,8 +48,13 @@ def deal(name: str, records: Iterable[Record]) -> DataSet:
     neighbourhood prompts of the training and validation records, and records about them are dropped there: an editor
     must not train on what it is judged by. A run that asks for more records than are reported edits all of them
     (:meth:`DataSet.reaching`).
+
+    Args:
+        name: of the data set.
+        records: of the file.
+        questions: on the records' subjects, besides those of the records themselves (:func:`with_questions`).
     """
-    records = tuple(records)
+    records = tuple(with_questions(tuple(records), questions))
     dealt: dict[str, list[Record]] = {name: [] for name in _ROLE_ENDS}
     for record in records:
         dealt[role(record.subject)].append(record)

@@ -30,6 +30,7 @@ from kgt_editor.data import fields
 from kgt_editor.data.base import DataSet, seeded_key
 from kgt_editor.data.counterfact import deal, read_records
 from kgt_editor.data.reading import read_document, read_rows
+from kgt_editor.data.same_subject import Question
 from kgt_editor.errors import UsageError
 
 MAX_NEIGHBOURS = 10
@@ -73,13 +74,30 @@ def sentences() -> dict[str, Sentences]:
     }
 
 
-def load_extension(path: str | Path) -> DataSet:
+def load_extension(path: str | Path, questions: Iterable[Question] = ()) -> DataSet:
     """The data set from a file that :func:`build` wrote, dealt to the four roles as CounterFact is.
+
+    Args:
+        path: the file.
+        questions: on the records' subjects, see :func:`kgt_editor.data.counterfact.deal`.
 
     Raises:
         UsageError: see :func:`kgt_editor.data.counterfact.read_records`.
     """
-    return deal("counterfact-extension", read_records(path))
+    return deal("counterfact-extension", read_records(path), questions)
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """The facts of a file (see :func:`read_facts`) as questions in our own sentences.
+
+    Raises:
+        UsageError: see :func:`read_facts`.
+    """
+    own = sentences()
+    return [
+        Question(fact.subject, fact.relation, own[fact.relation].edit.replace("{}", fact.subject))
+        for fact in read_facts(path)
+    ]
 
 
 def read_facts(path: str | Path) -> list[SourceFact]:

@@ -91,6 +91,11 @@ def _records(edited: str, neighbours: str, first_id: int) -> tuple[Record, ...]:
                 sentence.replace("{}", fact.subject) for sentence in book().held_out_templates(fact)
             ),
             neighbourhood_prompts=tuple(neighbourhood(fact)),
+            same_subject_prompts=tuple(
+                book().prompt(other).replace("{}", other.subject)
+                for other in book().by_subject[fact.subject]
+                if other.relation != fact.relation
+            ),
         )
         for number, fact in enumerate(splits()[edited])
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from kgt_editor.data import base as data_base
 from kgt_editor.data.base import DataSet
+from kgt_editor.data.extension import read_questions
 from kgt_editor.editors.base import Editor, create_editor, get_editor_class, names
 from kgt_editor.errors import UsageError
 from kgt_editor.lm.loading import check_model, check_placement, model_revision, tell_slow_dtype
@@ -26,6 +27,7 @@ class RunConfig(BaseModel):
     model: str
     dataset: str
     data: Path | None = None
+    same_subject: Path | None = None
     sizes: tuple[int, ...]
     seeds: int
     mode: Literal["sequential", "single"]
@@ -119,7 +121,8 @@ def check_request(
         check_placement(config.device, config.device_map)
         if config.device_map is None:
             tell_slow_dtype(config.device, config.dtype)
-    data = data_base.load(config.dataset, config.data, progress).reaching(config.count)
+    questions = read_questions(config.same_subject) if config.same_subject else ()
+    data = data_base.load(config.dataset, config.data, progress, questions).reaching(config.count)
     if data.histories and not data.records:
         raise UsageError(f"data set '{config.dataset}' holds users' histories, no edits to compare")
     if any(record.steps for record in data.records):
