@@ -24,10 +24,14 @@ _COLOURS = {
     "none": "#7F7F7F",
     "icl": "#A89500",
     "oppu": "#6A4C93",
+    "locft": "#8C564B",
 }
-_MARKS = {"kgt": "o", "ft": "s", "rome": "^", "ke": "D", "kn": "v", "mend": "P", "none": "x", "icl": "*", "oppu": "h"}
-_OTHER_COLOURS = ("#44475A", "#8C564B", "#004D40", "#AA4499", "#332288", "#117733")
-_OTHER_MARKS = ("<", ">", "p", "H", "d", "X")
+_MARKS = {
+    "kgt": "o", "ft": "s", "rome": "^", "ke": "D", "kn": "v", "mend": "P", "none": "x", "icl": "*", "oppu": "h",
+    "locft": "d",
+}  # fmt: skip
+_OTHER_COLOURS = ("#44475A", "#7B1E3A", "#004D40", "#AA4499", "#332288", "#117733")
+_OTHER_MARKS = ("<", ">", "p", "H", "8", "X")
 _PRESETS: tuple[tuple[str, Any], ...] = (
     ("D", (0, (1.5, 1.5))),
     ("o", (0, (5, 2))),

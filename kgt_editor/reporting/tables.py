@@ -143,6 +143,10 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
         if costs
         else [_SPREAD, f"Answers are compared by {compared}; ties count for neither.", _BOLD, _CHANCE]
     )
+    keepers = [name for name in names.in_order(rows["editor"]) if name.partition(":")[0] in names.KEEP_EDITS]
+    if keepers and not costs:
+        listed = ", ".join(map(names.editor_label, keepers))
+        notes.append(f"These keep every edit, to read it or to tune on it again; the others see it once: {listed}.")
     uneven = _seeds(rows)
     if uneven:
         notes.insert(0, uneven)

@@ -1,0 +1,101 @@
+"""Tables of README and docs that are made from what the scripts of benchmarks/measure wrote."""
+
+from __future__ import annotations
+
+import json
+
+from tables_common import RESULTS, read, share, table
+
+RECALLED = ("edit_prompts", "paraphrase_prompts", "held_out")
+COSTS = {
+    "kgt_rank / forward": "an edit / a forward pass of its reasoning prompt",
+    "kgt_user / forward": "an edit whose relation the user names (`kgt:user`) / that pass",
+    "kgt_rank / its floor": "an edit / its floor: weights read three times, and the arithmetic of its tokens",
+    "plain rank / kgt_rank": "the method run one prompt at a time / an edit",
+    "one by one / batch": "32 users' edits one by one / together",
+    "rome / kgt_rank": "ROME / KGT",
+    "ft / kgt_rank": "FT / KGT",
+    "mend / kgt_rank": "MEND, once trained / KGT",
+    "ke / kgt_rank": "KE, once trained / KGT",
+    "answer with a fact / plain answer": "an answer of 16 tokens with a fact / the plain model's",
+    "answer without facts / plain answer": "an answer of 16 tokens without facts / the plain model's",
+    "edit memory / inference memory": "peak memory of an edit / of inference",
+}
+KINDS = {
+    "again": "the same query answered anew",
+    "reworded": "the same in other words",
+    "base": "the base graph says the opposite",
+    "several": "several relations of one entity",
+    "twice": "changed twice",
+    "other_user": "a fact of another user",
+    "undone": "taken back",
+    "restated": "said twice",
+}
+
+
+def named() -> str:
+    """How often ``rank`` names the relation of a query right, from ``benchmarks/measure/relations.py``."""
+    rows = []
+    for path in sorted(RESULTS.glob("real/relations-*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows.append([found["model"], str(found["records"]), *(share(found[f"top {k}"]) for k in (1, 3, 5))])
+    return table(["model", "records", "named first", "among three", "among five"], rows)
+
+
+def after() -> str:
+    """What an edit costs after a long sequence, over what it costs a new user."""
+    found = read("paper-scale", "edit-after-many.json")
+    new, old = (f"{1000 * found['median_seconds'][name]:.0f} ms" for name in ("new_user", "this_user"))
+    row = [f"{found['edits']:,}", f"{found['triples']:,}", old, new, f"{found['this_user / new_user']:.2f}"]
+    return table(["edits before", "triples", "median edit", "of a new user", "ratio"], [row])
+
+
+def conflicts(*asked: str) -> str:
+    """What holds after conflicting feedback: for every model the variants asked, each ``VARIANT=SIZE``."""
+    rows = []
+    for model in ("testbed-gpt2", "testbed-llama"):
+        for variant, _, size in (one.partition("=") for one in asked):
+            kinds = read("conflicts", f"conflicts-{model}-{size}.json")["rows"][variant]["kinds"]
+            label = "kgt" if variant == "default" else f"kgt:{variant}"
+            for kind in [kind for kind in KINDS if kind in kinds]:
+                one = kinds[kind]
+                shares = [share(one[key]) for key in ("prompt", "paraphrase", "other_facts", "base_facts_lost")]
+                changes = f"+{one['added_per_edit']:.2f} -{one['removed_per_edit']:.2f}"
+                rows.append([f"`{label}`, {model}", KINDS[kind], *shares, changes])
+    head = ["", "conflict", "prompt", "paraphrases", "other facts", "base facts lost", "triples an edit"]
+    return table(head, rows)
+
+
+def cost(name: str) -> str:
+    """Ratios of ``benchmarks/measure/edit_cost.py``."""
+    ratios = read("cost", f"{name}.json")["ratios"]
+    rows = [[label, f"{ratios[key]:.2f}"] for key, label in COSTS.items() if key in ratios]
+    return table(["ratio of medians", name], rows)
+
+
+def users_together(name: str) -> str:
+    """Edits a second of several users in the same forward passes, of ``benchmarks/measure/edit_cost.py``."""
+    found = read("cost", f"{name}.json")["edits_per_second_of_users_together"]
+    return table(["users together", *found], [["edits a second", *(f"{value:.1f}" for value in found.values())]])
+
+
+def recall() -> str:
+    """How many of the facts that each testbed was taught it recalls in CounterFact's words."""
+    rows = []
+    for path in sorted((RESULTS / "testbed").glob("recall-*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        shares = [share(report["recall"][kind]["share"]) for kind in RECALLED]
+        rows.append([report["model"], str(report["facts"]), *shares])
+    return table(["model", "facts", "edit prompts", "paraphrase prompts", "held-out pairs"], rows)
+
+
+def easyedit() -> str:
+    """What EasyEdit itself reports of KGT, and the time of an edit there over that of an edit of ours."""
+    rows = []
+    for path in sorted((RESULTS / "easyedit").glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for mode in ("sequential", "single"):
+            shares = [share(found[mode][f"{name}_acc"]) for name in ("rewrite", "rephrase", "locality")]
+            rows.append([found["model"], mode, str(found["edits"]), *shares, f"{found['easyedit / own']:.2f}"])
+    head = ["model", "mode", "edits", "rewrite", "rephrase", "locality", "edit, EasyEdit / compare.py"]
+    return table(head, rows)

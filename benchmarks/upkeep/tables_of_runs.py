@@ -1,0 +1,167 @@
+"""Tables of README and docs that are made from the summaries of runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tables_common import MODELS, RESULTS, read, share, table
+
+EDITORS = (
+    "none", "kgt", "rome", "mend", "ke", "kn", "kn:unfiltered", "ft", "ft:m", "ft:wide", "locft", "oppu", "icl",
+    "icl:bm25",
+)  # fmt: skip
+METRICS = ("efficacy score / accuracy", "paraphrase score / accuracy", "neighbourhood score", "unedited recall")
+# What runs of schema version 4 have besides.
+WRITTEN = {"efficacy_exact": "written", "efficacy_contained": "in text", "paraphrase_contained": "paraphr. in text"}
+_BESIDES = {"same_subject_kept": "same subject kept", **WRITTEN}
+ABILITIES = {
+    "recall_held_out": "recall, other words",
+    "follows_reasoning_held_out": "follows a fact",
+    "several_8_others": "among eight facts",
+    "irrelevant_fact": "ignores another fact",
+    "others_only_8": "ignores eight",
+    "retrieves_relation": "names the relation asked for",
+    "extracts_relation": "names that of an answer",
+}
+
+
+def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join(EDITORS)) -> str:
+    """A row an editor, from the committed run of one model, mode and size that has the most; others fill the gaps.
+
+    A sequential table has the latencies too: its runs had the machine to themselves.
+    """
+    wanted, asked = editors.split(","), (dataset, mode, model, size)
+    fitting = []
+    for path in sorted(RESULTS.glob("testbed/*/summary.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        fits = {
+            row["editor"]: row
+            for row in rows
+            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == asked and row["editor"] in wanted
+        }
+        fitting.append(fits)
+    found: dict[str, dict[str, Any]] = {}
+    for fits in sorted(fitting, key=len, reverse=True):
+        found = fits | found
+    timed = mode == "sequential"
+    more = {name: label for name, label in _BESIDES.items() if any(row["metrics"].get(name) for row in found.values())}
+    head = ["editor", *METRICS, *more.values(), "seeds", *(["median edit", "preparation"] if timed else [])]
+    lines = []
+    for name in [name for name in wanted if name in found]:
+        row = found[name]
+        besides = [_mean(row, metric) for metric in more]
+        lines.append([name, *_metrics(row), *besides, str(len(row["seeds"])), *(_times(row) if timed else [])])
+    return table(head, lines)
+
+
+def _mean(row: dict[str, Any], metric: str) -> str:
+    """A metric's mean; ``dead`` where the model has no answers, see ``dead`` in a row of the summary."""
+    found = row["metrics"].get(metric)
+    return f"dead ({row['dead']})" if row.get("dead") else share(found and found["mean"])
+
+
+def before_after(mode: str, model: str, size: str) -> str:
+    """A row an editor: what it had on the testbed that was taught on test subjects, and what it has now."""
+    editors = ["none", "kgt", "kgt:paper", *EDITORS[2:]]
+    shown = ("efficacy_score", "efficacy_accuracy", "paraphrase_accuracy", "neighbourhood_score")
+    sides = []
+    for folder in ("before", "testbed"):
+        found: dict[str, dict[str, Any]] = {}
+        for path in sorted(RESULTS.glob(f"{folder}/*/summary.json")):
+            for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+                if (row["dataset"], row["mode"], row["model"], str(row["size"])) == ("world", mode, model, size):
+                    known = found.get(row["editor"])
+                    if known is None or len(row["seeds"]) >= len(known["seeds"]):
+                        found[row["editor"]] = row
+        sides.append(found)
+    lines = []
+    for name in editors:
+        both = [side.get(name) for side in sides]
+        if all(both):
+            cells = [" -> ".join(_mean(one, metric) for one in both if one) for metric in shown]
+            lines.append([name, *cells, " -> ".join(str(len(one["seeds"])) for one in both if one)])
+    return table(["editor", *(metric.replace("_", " ") for metric in shown), "seeds"], lines)
+
+
+def abilities(*models: str) -> str:
+    """What testbeds can do with facts in a context: before, on all facts; now, on subjects that no example named."""
+    lines = []
+    for model in models:
+        manifest = json.loads((MODELS / model / "manifest.json").read_text(encoding="utf-8"))
+        sides = [("before, all subjects", read("before", f"abilities-{model}.json")["abilities"])]
+        if "abilities_of_instructed_subjects" in manifest:
+            sides += [("now, subjects held out", manifest["abilities"])]
+            sides += [("now, subjects instructed", manifest["abilities_of_instructed_subjects"])]
+        lines += [[model, label, *(share(found[name]) for name in ABILITIES)] for label, found in sides]
+    return table(["model", "", *ABILITIES.values()], lines)
+
+
+def _metrics(row: dict[str, Any]) -> list[str]:
+    mean = {metric: _mean(row, metric) for metric in row["metrics"]}
+    both = [f"{mean[f'{what}_score']} / {mean[f'{what}_accuracy']}" for what in ("efficacy", "paraphrase")]
+    return [*both, mean["neighbourhood_score"], mean["unedited_recall"]]
+
+
+def _times(row: dict[str, Any]) -> list[str]:
+    latency, preparation = row["edit_seconds"], row["preparation_seconds"]
+    edit = f"{latency['p50'] * 1000:.0f} ms" if latency and row["editor"] != "none" else "-"
+    return [edit, f"{preparation:.0f} s" if preparation >= 1 else "-"]
+
+
+def scale(editors: str, longest: str) -> str:
+    """A row an editor and size of the committed sequence of ``longest`` edits, with what only such a one shows."""
+    lines = []
+    for name in editors.split(","):
+        for path in RESULTS.glob(f"paper-scale/*-{longest}-*/summary.json"):
+            rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+            ends = {(end["editor"], end["size"]): end for end in read(*path.parent.parts[-2:], "scale.json")["rows"]}
+            for row in [row for row in rows if row["editor"] == name]:
+                end = ends[name, row["size"]]
+                steady = f"{end['last / first']:.2f}" if "last / first" in end and name != "none" else "-"
+                kept = f"{end['state_bytes'] / 1e6:.1f} MB" if end["state_bytes"] else "-"
+                all_edits = share(end["efficacy_score, superseded edits too"])
+                lines.append([name, f"{row['size']:,}", *_metrics(row), _times(row)[0], steady, kept, all_edits])
+    head = ["editor", "edits", *METRICS, "median edit", "last / first 1,000", "on disk", "efficacy, taken back too"]
+    return table(head, lines)
+
+
+def real(dataset: str, which: str = "all") -> str:
+    """A row an editor and size, from the committed runs of language models that nobody here trained.
+
+    ``which`` is ``known-only`` for runs on facts that the model knew. Of an editor and size the latest run counts.
+    """
+    rows: dict[tuple[str, str, int], list[str]] = {}
+    runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
+    for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
+        if manifest["config"]["known_only"] != (which == "known-only") or manifest["config"]["dataset"] != dataset:
+            continue
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+            key = row["model"], row["editor"], row["size"]
+            mean = {metric: share(value and value["mean"]) for metric, value in row["metrics"].items()}
+            kept = [mean.get(f"{what}_kept", "-") for what in ("same_subject", "neighbourhood")]
+            counts = [f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count]
+            facts = [row["model"], row["editor"], f"{row['size']:,}"]
+            written = [mean.get(metric, "-") for metric in WRITTEN]
+            rows[key] = [*facts, *_metrics(row)[:3], *kept, *written, ", ".join(counts) or "-", _times(row)[0]]
+    head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept", *WRITTEN.values()]
+    head += ["became", "median edit"]
+    return table(head, [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[2]))])
+
+
+def known(dataset: str) -> str:
+    """How many records of a data set the models know, of those that ``--known-only`` asked."""
+    rows = []
+    for path in sorted(RESULTS.glob("testbed/*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["config"]["dataset"] == dataset and (found := manifest["known_only"]):
+            rows.append([manifest["config"]["model"], str(found["asked"]), str(found["known"]), share(found["share"])])
+    return table(["model", "records asked", "known", "share"], rows)
+
+
+def report(model_free_name: str) -> str:
+    """A table of the committed report, as it stands there."""
+    text = (RESULTS / "testbed" / "report" / f"{model_free_name}.md").read_text(encoding="utf-8")
+    first = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return first[0] if first else ""
