@@ -57,6 +57,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     size.add_argument(
         "--sizes", type=_sizes, metavar="N,N,...", help="edit once, to the largest, and evaluate after each of them"
     )
+    add("--texts", action="store_true", help="let the model write about the subjects, too: ROME's GE and RS (slow)")
     add("--seeds", type=positive, default=1, metavar="N", help="how many: seeds 0 to N-1 (default: %(default)s)")
     add("--mode", choices=("sequential", "single"), default="sequential", help="default: %(default)s")
     add(
@@ -158,6 +159,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         dtype=options.dtype,
         limit=options.limit,
         known_only=options.known_only,
+        texts=options.texts,
         batch_size=options.batch_size,
     )
 

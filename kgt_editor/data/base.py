@@ -51,6 +51,11 @@ class DataSet:
     histories: tuple[UserHistory, ...] = ()
     all_records: tuple[Record, ...] = ()
 
+    @property
+    def everything(self) -> tuple[Record, ...]:
+        """Every record there is, in whatever role."""
+        return self.all_records or (*self.records, *self.training, *self.validation)
+
     def hashed(self) -> DataSet:
         """The same with the ``revision`` of its content."""
         pools = (self.records, self.training, self.validation, self.known_facts)

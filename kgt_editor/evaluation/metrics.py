@@ -10,6 +10,7 @@ from typing import Any
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.free_text import FreeText
 from kgt_editor.evaluation.generated import Generated
 from kgt_editor.evaluation.kept import Untouched
 from kgt_editor.lm.scoring import TargetScore, score_targets
@@ -95,6 +96,7 @@ class CaseScores:
         superseded: a later edit gave the fact another target, so that this one's is not what the model should say.
         untouched: what the model says to prompts whose answers should stay as they were.
         generated: what it writes by itself to the edit prompt and the paraphrases.
+        free_text: longer texts about the subject, where they are asked for.
     """
 
     edit: PromptScore
@@ -103,9 +105,12 @@ class CaseScores:
     superseded: bool = False
     untouched: Untouched = field(default_factory=Untouched)
     generated: Generated = field(default_factory=Generated)
+    free_text: FreeText = field(default_factory=FreeText)
 
     def metrics(self, normalise: str = "mean") -> dict[str, float | None]:
         """The metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt.
+
+        ``generation_entropy`` is in bits, ``reference_score`` a cosine (see :mod:`.free_text`).
 
         Scores leave ties out. ``same_subject_kept``, ``neighbourhood_kept`` and what is ``generated`` are None, too,
         where the model gives no text. Of a superseded edit only the neighbourhood and the other questions on its
@@ -128,6 +133,8 @@ class CaseScores:
             "paraphrase_exact": _share([one.exact for one in in_other_words]),
             "efficacy_contained": _share([one.contains for one in written]),
             "paraphrase_contained": _share([one.contains for one in in_other_words]),
+            "generation_entropy": self.free_text.entropy,
+            "reference_score": None if self.superseded else self.free_text.reference,
         }
 
     def undecided(self, normalise: str = "mean") -> dict[str, int]:
@@ -154,6 +161,7 @@ class CaseScores:
             "silence": self.silence(),
             "undecided": self.undecided(),
             "generated": [one.text for one in (self.generated.edit, *self.generated.paraphrases) if one],
+            **({"free_text": list(self.free_text.texts)} if self.free_text.texts else {}),
             **({"superseded": True} if self.superseded else {}),
         }
 

@@ -17,6 +17,7 @@ from kgt_editor.editors.base import Editor, Restore, restore_model
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.free_text import FreeText, References, write
 from kgt_editor.evaluation.generated import generate
 from kgt_editor.evaluation.kept import CASES_TOGETHER, BaseAnswers, groups, untouched
 from kgt_editor.evaluation.metrics import CaseScores, Scorer, evaluate, recall, scorer
@@ -53,6 +54,7 @@ class CellPlan:
         sizes: the numbers of edits after which everything edited so far is evaluated, growing; the last one is
             that of ``records``. Empty for that one alone. Single mode knows no other.
         batch_size: texts a forward pass of the evaluation, at most; None: as many as the device uses well.
+        references: of the records; with them longer texts are written and judged.
     """
 
     records: Sequence[Record]
@@ -62,6 +64,7 @@ class CellPlan:
     seed: int
     sizes: tuple[int, ...] = ()
     batch_size: int | None = None
+    references: References | None = None
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -167,7 +170,7 @@ def _evaluate(
     for start, chunk in plan.batches(size):
         if start < done:  # by an earlier process, which kept whole batches only
             continue
-        found = _judge(score, model, tok, chunk, edited, before)
+        found = _judge(score, model, tok, chunk, edited, before, plan.references)
         edits = log.edits_with_details(start, start + len(chunk))
         log.add(size, [_case(*parts) for parts in zip(chunk, edits, found, strict=True)])
         advance("evaluating", start + len(chunk), size)
@@ -194,7 +197,7 @@ def _single(
             base.restore(model)
         edited = done.value[0] if done else model
         score = scorer(edited, tok, plan.batch_size)
-        (scores,) = _judge(score, edited, tok, [record], purpose, before)
+        (scores,) = _judge(score, edited, tok, [record], purpose, before, plan.references)
         # All facts after every edit would cost more than the edits; the next few in turn estimate the same mean.
         first = FACTS_AFTER_EACH_EDIT * position
         asked = [facts[number % len(facts)] for number in range(first, first + FACTS_AFTER_EACH_EDIT) if facts]
@@ -210,14 +213,24 @@ def _single(
 
 
 def _judge(
-    score: Scorer, model: Any, tok: Any, records: Sequence[Record], edited: Edited, before: BaseAnswers
+    score: Scorer,
+    model: Any,
+    tok: Any,
+    records: Sequence[Record],
+    edited: Edited,
+    before: BaseAnswers,
+    references: References | None,
 ) -> list[CaseScores]:
     """Everything that is measured of ``records`` under one model."""
-    found = evaluate(score, records, edited)
-    texts = zip(untouched(model, tok, records, edited, before), generate(model, tok, records), strict=True)
-    return [
-        replace(one, untouched=answers, generated=written) for one, (answers, written) in zip(found, texts, strict=True)
-    ]
+    free = write(model, tok, records, references) if references else [FreeText() for _ in records]
+    parts = zip(
+        evaluate(score, records, edited),
+        untouched(model, tok, records, edited, before),
+        generate(model, tok, records),
+        free,
+        strict=True,
+    )
+    return [replace(scores, untouched=kept, generated=written, free_text=text) for scores, kept, written, text in parts]
 
 
 def _case(record: Record, edit: EditResult, scores: CaseScores, recalled: tuple[bool, ...] = ()) -> CaseResult:

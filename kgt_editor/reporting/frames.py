@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting.names import OUTCOMES, SHARES
+from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES, SHARES
 from kgt_editor.reporting.runs import Run, find_runs, read_run
 from kgt_editor.results.statistics import Interval, latency, mean_interval, share_interval
 from kgt_editor.results.summary import costs_of
@@ -130,10 +130,11 @@ def _from_records(run: Run, editor: str, size: int, seeds: Sequence[int], summar
     own = cases[(cases["editor"] == editor) & (cases["size"] == size) & cases["seed"].isin(seeds)]
     by_seed = [frame.sort_values("position") for _, frame in own.groupby("seed")]
     found: dict[str, Any] = {}
-    for name in SHARES:
+    for name in CASE_MEASURES:
         if name != "unedited_recall":
+            values = [one[name].dropna().tolist() for one in by_seed]
             distinct = own.loc[own[name].notna(), "case_id"].nunique()
-            found |= _spread(name, share_interval([one[name].dropna().tolist() for one in by_seed], distinct))
+            found |= _spread(name, share_interval(values, distinct) if name in SHARES else mean_interval(values))
     cells = [run.cells[editor, seed, size] for seed in seeds if (editor, seed, size) in run.cells]
     if cells:
         found |= _spread("unedited_recall", share_interval([[float(x) for x in cell["recalled"]] for cell in cells]))

@@ -44,7 +44,7 @@ class Measure:
     Attributes:
         label: its heading.
         definition: one sentence for the note under the table.
-        unit: ``share`` (0 to 1, shown in per cent), ``seconds``, ``mebibytes``, ``ratio`` or ``count``.
+        unit: ``share`` (0 to 1, shown in per cent), ``bits``, ``seconds``, ``mebibytes``, ``ratio`` or ``count``.
         better: ``high``, ``low``, or empty where no editor is best.
         spread: whether a 95 % interval goes with it.
     """
@@ -119,6 +119,16 @@ MEASURES = {
         True,
     ),
     "paraphrase_contained": Measure("Paraphr., in text", "the same of the paraphrases", "share", "high", True),
+    "generation_entropy": Measure(
+        "GE", "mean entropy of the bigrams and trigrams of texts written about the subject, in bits", "bits", "", True
+    ),
+    "reference_score": Measure(
+        "RS",
+        "cosine (TF-IDF, as a share) of those texts and what the data set says of subjects with the new answer",
+        "share",
+        "high",
+        True,
+    ),
     "held": Measure("Held", "edits that are stored and that the model answered when they were made", "count"),
     "not_followed": Measure("Not followed", "edits that are stored though the model still answered otherwise", "count"),
     "restated": Measure("Restated", "edits whose fact was in the graph already", "count"),
@@ -164,6 +174,8 @@ MORE_SCORES = (
     "paraphrase_exact",
     "efficacy_contained",
     "paraphrase_contained",
+    "generation_entropy",
+    "reference_score",
     "failed_edits",
     "held",
     "not_followed",
@@ -171,7 +183,8 @@ MORE_SCORES = (
     "dropped",
     "seeds",
 )
-SHARES = tuple(name for name in (*SCORES, *MORE_SCORES) if MEASURES[name].unit == "share")
+CASE_MEASURES = tuple(name for name in (*SCORES, *MORE_SCORES) if MEASURES[name].unit in ("share", "bits"))
+SHARES = tuple(name for name in CASE_MEASURES if MEASURES[name].unit == "share")
 #: What became of an edit, as runs write it, and the measure that counts it.
 OUTCOMES = dict(zip(outcomes.OUTCOMES, ("held", "not_followed", "restated", "dropped"), strict=True))
 #: In a table only where a run has them.
@@ -182,6 +195,8 @@ WHERE_KNOWN = (
     "paraphrase_exact",
     "efficacy_contained",
     "paraphrase_contained",
+    "generation_entropy",
+    "reference_score",
     *OUTCOMES.values(),
 )
 COSTS = ("memory", "edit_mean")
@@ -209,7 +224,7 @@ def shown(measure: str, value: float | None) -> str:
         return seconds(value)
     if unit == "mebibytes":
         return f"{value:,.0f} MiB"
-    return f"{value:.2f}" if unit == "ratio" else f"{value:.0f}"
+    return f"{value:.2f}" if unit in ("ratio", "bits") else f"{value:.0f}"
 
 
 def seconds(value: float) -> str:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting.names import OUTCOMES, SHARES
+from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES
 from kgt_editor.results.schema import CellFailure, check_cell, check_manifest, sizes_of
 
-_CASE_SHARES = tuple(name for name in SHARES if name != "unedited_recall")
+_OF_A_CASE = tuple(name for name in CASE_MEASURES if name != "unedited_recall")
 
 
 class KGTEdit(NamedTuple):
@@ -150,7 +150,7 @@ def _lines(path: Path, run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _read_records(path: Path, run: Run) -> None:
-    columns: dict[str, Any] = {name: array("d") for name in ("edit_seconds", *_CASE_SHARES)}
+    columns: dict[str, Any] = {name: array("d") for name in ("edit_seconds", *_OF_A_CASE)}
     columns |= {name: array("q") for name in ("seed", "size", "case_id", "position", "failed", "evaluated", "outcome")}
     editors: list[str] = []
     edits: dict[tuple[str, int], dict[int, list[KGTEdit]]] = {}
@@ -168,7 +168,7 @@ def _read_records(path: Path, run: Run) -> None:
             columns["failed"].append(line["failure"] is not None)
             columns["evaluated"].append(metrics is not None)
             columns["outcome"].append(_outcome(line.get("details") or {}))
-            for name in _CASE_SHARES:
+            for name in _OF_A_CASE:
                 value = metrics.get(name) if metrics else None
                 columns[name].append(nan if value is None else value)
             if editor == "none" and line.get("said") is not None:

@@ -22,14 +22,18 @@ CASE_METRICS = (
     "paraphrase_exact",
     "efficacy_contained",
     "paraphrase_contained",
+    "generation_entropy",
+    "reference_score",
 )
+#: Case metrics that are no share in 0..1.
+NO_SHARES = ("generation_entropy",)
 METRICS = (*CASE_METRICS, "unedited_recall")
 
 # Goes up when a key changes its meaning or goes away, or when half of a resumed run's cells would lack a metric.
-# Version 2: a line or row holds for the number of edits in its ``size``; in version 1 a run had one. Version 3: answers
-# without edits, and what became of each edit. Version 4: what the model wrote by itself; scores leave ties out.
+# Version 2: a line or row holds for its ``size``; in version 1 a run had one. Version 3: answers without edits, what
+# became of each edit. Version 4: what the model wrote by itself; scores leave ties out.
 SCHEMA_VERSION = 4
-#: The versions that are read; a run of an older one is not resumed.
+#: The versions that are read; older ones are not resumed.
 READABLE_VERSIONS = (1, 2, 3, 4)
 
 
@@ -50,7 +54,7 @@ class Scored(Protocol):
         """How many prompts were ``asked`` that no edit is to change, and to how many the model was ``silent``."""
 
     def undecided(self, normalise: str = "mean") -> dict[str, int]:
-        """How many prompts were ``asked`` by probability, and how many of them were ``tied`` or ``not_finite``."""
+        """Of how many prompts ``asked`` by probability how many were ``tied`` or ``not_finite``."""
 
     def as_dict(self) -> dict[str, Any]:
         """Raw numbers for a line of JSON."""

@@ -9,8 +9,8 @@ from statistics import median
 from typing import Any
 
 from kgt_editor.results.outcomes import count, outcome_of
-from kgt_editor.results.schema import CASE_METRICS, CellResult
-from kgt_editor.results.statistics import forwards, latency, share_interval
+from kgt_editor.results.schema import CASE_METRICS, NO_SHARES, CellResult
+from kgt_editor.results.statistics import forwards, latency, mean_interval, share_interval
 
 
 @dataclass
@@ -126,8 +126,9 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
             [(case, x) for case, x in zip(cell.case_ids, cell.metrics[name], strict=True) if x is not None]
             for cell in cells
         ]
+        values = [[x for _, x in one] for one in judged]
         distinct = len({case for one in judged for case, _ in one})
-        metrics[name] = share_interval([[x for _, x in one] for one in judged], distinct)
+        metrics[name] = mean_interval(values) if name in NO_SHARES else share_interval(values, distinct)
     metrics["unedited_recall"] = share_interval([[float(hit) for hit in cell.cell["recalled"]] for cell in cells])
     failures = [failure for cell in cells for failure in cell.failures]
     counted = [cell.cell["device_memory"] for cell in cells if cell.cell.get("device_memory")]

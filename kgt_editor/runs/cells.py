@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgt_editor.data.base import KnownFact, seeded_key
 from kgt_editor.errors import one_line
+from kgt_editor.evaluation.free_text import References
 from kgt_editor.evaluation.protocol import CellPlan
 from kgt_editor.results.lines import DiskError
 from kgt_editor.results.paired import comparisons
@@ -67,7 +68,8 @@ def tasks(request: Request, folder: RunFolder, resolved: dict[str, Any], checkpo
         # Records outside the reported ones; where the data set has none, the first of the run (undone again).
         warm_up = request.data.validation or training or records
         known = _known_facts(request, seed)
-        plan = CellPlan(records, known, warm_up, config.mode, seed, config.stops, config.texts_a_pass)
+        references = References(request.data.everything, records) if config.texts else None
+        plan = CellPlan(records, known, warm_up, config.mode, seed, config.stops, config.texts_a_pass, references)
         made.append(
             CellTask(
                 name,

@@ -39,6 +39,7 @@ class RunConfig(BaseModel):
     dtype: str = "float32"
     limit: int | None = None
     known_only: bool = False
+    texts: bool = False
     batch_size: int | Literal["auto"] = "auto"
 
     @property

@@ -9,6 +9,7 @@ import pytest
 from kgt_editor.data.base import KnownFact
 from kgt_editor.data.record import Record
 from kgt_editor.evaluation.edited import Edited
+from kgt_editor.evaluation.free_text import FreeText
 from kgt_editor.evaluation.generated import Generated, Written
 from kgt_editor.evaluation.kept import Answered, Untouched
 from kgt_editor.evaluation.metrics import CaseScores, PromptScore, evaluate, recall, scorer
@@ -33,6 +34,7 @@ def test_the_metrics_of_hand_made_probabilities_and_answers():
         generated=Generated(
             Written("It is Quin, they say.", "Quin"), (Written("quin!", "Quin"), Written("Norrish. Quin", "Quin"))
         ),
+        free_text=FreeText(("He wrote.",), 1.5, 0.25),
     )
     assert case.metrics() == {
         "efficacy_score": 1.0,
@@ -47,6 +49,8 @@ def test_the_metrics_of_hand_made_probabilities_and_answers():
         "paraphrase_exact": 0.5,
         "efficacy_contained": 1.0,
         "paraphrase_contained": 0.5,
+        "generation_entropy": 1.5,
+        "reference_score": 0.25,
     }
     assert case.as_dict()["generated"] == ["It is Quin, they say.", "quin!", "Norrish. Quin"]
     assert case.as_dict()["neighbourhood_answers"][0] == {"prompt": "d", "before": "Norr", "now": None}
@@ -66,6 +70,8 @@ def test_a_case_without_such_prompts_has_no_such_metric():
         "paraphrase_exact",
         "efficacy_contained",
         "paraphrase_contained",
+        "generation_entropy",
+        "reference_score",
     }
 
 
@@ -130,7 +136,7 @@ def lookup(prompts, targets):
 
 def test_every_prompt_of_a_record_meets_both_answers():
     (case,) = evaluate(lookup, [RECORD])
-    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5, *[None] * 6]
+    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5, *[None] * 8]
 
 
 def test_a_neighbour_that_is_edited_itself_is_left_out():
@@ -157,6 +163,8 @@ def test_of_a_superseded_edit_only_the_neighbourhood_is_judged():
         "paraphrase_exact": None,
         "efficacy_contained": None,
         "paraphrase_contained": None,
+        "generation_entropy": None,
+        "reference_score": None,
     }
     assert first.as_dict()["superseded"] is True  # its raw numbers are kept
     assert first.edit == evaluate(lookup, [RECORD])[0].edit
