@@ -63,13 +63,19 @@ def _mean(row: dict[str, Any], metric: str) -> str:
 
 
 def before_after(mode: str, model: str, size: str) -> str:
-    """A row an editor: what it had on the testbed that was taught on test subjects, and what it has now."""
+    """A row an editor: what it had on the testbed that was taught on test subjects, and what it has now.
+
+    A run that is among those of before says nothing of now.
+    """
+    old = {path.name for path in (RESULTS / "before").iterdir()}
     editors = ["none", "kgt", "kgt:paper", *EDITORS[2:]]
     shown = ("efficacy_score", "efficacy_accuracy", "paraphrase_accuracy", "neighbourhood_score")
     sides = []
     for folder in ("before", "testbed"):
         found: dict[str, dict[str, Any]] = {}
         for path in sorted(RESULTS.glob(f"{folder}/*/summary.json")):
+            if folder != "before" and path.parent.name in old:
+                continue
             for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
                 if (row["dataset"], row["mode"], row["model"], str(row["size"])) == ("world", mode, model, size):
                     known = found.get(row["editor"])

@@ -10,7 +10,7 @@ import torch
 from editor_builders import MEND_LAYERS, mend_hparams
 
 from kgt_editor.editors.base import restore_model
-from kgt_editor.editors.hypernet.factors import gradient_factors, layer_shapes
+from kgt_editor.editors.hypernet.factors import Factors, gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet.mend import MENDEditor, apply_mend_to_model
 from kgt_editor.editors.hypernet.mend_network import MENDNetwork
 from kgt_editor.editors.hypernet.training import Sampler, batch_losses
@@ -193,3 +193,22 @@ def test_call_form_prepares_once(tiny_gpt2: tuple[Any, Any], tiny_records: Any) 
     apply_mend_to_model(model, tok, requests, hparams, train_ds=tiny_records)
     edited, _ = apply_mend_to_model(model, tok, requests, hparams)
     assert edited is model
+
+
+def test_larger_gradients_make_no_larger_edits_where_each_edit_is_normalised(
+    tiny_gpt2: tuple[Any, Any], tiny_records: Any
+) -> None:
+    model, tok = tiny_gpt2
+    names = MEND_LAYERS["gpt2"]
+    batch = encode_targets(
+        model, tok, [one.query for one in tiny_records[:4]], [one.target_new for one in tiny_records[:4]]
+    )
+    factors, _ = gradient_factors(model, batch, names)
+    larger = {name: Factors(value.inputs, value.outputs * 50) for name, value in factors.items()}
+    for norm_edit in (False, True):
+        network = MENDNetwork(layer_shapes(model, names), 4, 1, 1.0, norm=True, seed=0, norm_edit=norm_edit)
+        network.fit_normalisation([factors])
+        usual, found = network(factors), network(larger)
+        for name in names:
+            same = torch.allclose(usual[name].outputs, found[name].outputs, rtol=1e-3, atol=1e-6)
+            assert same is norm_edit

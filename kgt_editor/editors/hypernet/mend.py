@@ -24,6 +24,8 @@ class MENDHParams(HypernetHParams):
     Attributes:
         rank, n_hidden: rank and number of the rectified residual blocks of the network.
         norm: normalise the factors per dimension.
+        norm_edit: bring each edit's gradients to the size that they have on the unedited model first, so that the
+            larger gradients of a model that edits have damaged do not make larger edits still (ours).
         cedit, cloc: weights of the edit and the locality loss (eq. 5).
     """
 
@@ -31,6 +33,7 @@ class MENDHParams(HypernetHParams):
     rank: int = Field(ge=1)
     n_hidden: int = Field(default=1, ge=0)
     norm: bool = True
+    norm_edit: bool = False
     combine: Literal[True] = True
     x_only: Literal[False] = False
     delta_only: Literal[False] = False
@@ -47,18 +50,19 @@ class MENDEditor(HypernetEditor[MENDNetwork]):
 
     name = "mend"
     description = "gradient transformed by a trained hypernetwork (Mitchell et al. 2022)"
-    network_version = "3"
+    network_version = "4"
     hparams_class = MENDHParams
     hparams: MENDHParams
 
     def network_for(self, model: nn.Module) -> MENDNetwork:
         hparams = self.hparams
         shapes = layer_shapes(model, self.layers(model))
-        return MENDNetwork(shapes, hparams.rank, hparams.n_hidden, hparams.edit_lr, hparams.norm, hparams.seed)
+        rank, hidden, seed = hparams.rank, hparams.n_hidden, hparams.seed
+        return MENDNetwork(shapes, rank, hidden, hparams.edit_lr, hparams.norm, seed, hparams.norm_edit)
 
     def train(self, model: nn.Module, network: MENDNetwork, sampler: Sampler, progress: Progress | None) -> None:
         hparams = self.hparams
-        if network.norm:
+        if network.norm or network.norm_edit:
             layers = list(network.shapes)
             network.fit_normalisation(gradient_factors(model, batch, layers)[0] for batch in sampler.samples())
 

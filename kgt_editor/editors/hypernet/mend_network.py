@@ -61,13 +61,21 @@ class MENDNetwork(Hypernetwork):
         edit_lr: what the learned rates of the edits start from.
         norm: whether factors are normalised per dimension first.
         seed: seed of the initial weights.
+        norm_edit: whether an edit's gradients are first brought to the size that they have on the unedited model.
     """
 
     def __init__(
-        self, shapes: Mapping[str, tuple[int, int]], rank: int, hidden: int, edit_lr: float, norm: bool, seed: int
+        self,
+        shapes: Mapping[str, tuple[int, int]],
+        rank: int,
+        hidden: int,
+        edit_lr: float,
+        norm: bool,
+        seed: int,
+        norm_edit: bool = False,
     ) -> None:
         super().__init__(shapes, edit_lr)
-        self.norm = norm
+        self.norm, self.norm_edit = norm, norm_edit
         generator = torch.Generator().manual_seed(seed)
         groups: dict[tuple[int, int], list[str]] = {}
         for name, shape in self.shapes.items():
@@ -82,6 +90,7 @@ class MENDNetwork(Hypernetwork):
         for number, (out, features) in enumerate(self.shapes.values()):
             self.register_buffer(f"mean_{number}", torch.zeros(features + out))
             self.register_buffer(f"spread_{number}", torch.ones(features + out))
+            self.register_buffer(f"size_{number}", torch.ones(()))
 
     @staticmethod
     def _key(shape: tuple[int, int]) -> str:
@@ -95,8 +104,10 @@ class MENDNetwork(Hypernetwork):
         """Sets mean and spread of every dimension from gradient factors, tokens without a gradient left out."""
         counts = dict.fromkeys(self.shapes, 0)
         sums = {name: torch.zeros(2, sum(shape), dtype=torch.float64) for name, shape in self.shapes.items()}
+        sizes: dict[str, list[Tensor]] = {name: [] for name in self.shapes}
         for factors in samples:
             for name, value in factors.items():
+                sizes[name].append(_size(value))
                 joined = torch.cat([value.inputs, value.outputs], dim=-1)[has_gradient(value)].double().cpu()
                 counts[name] += len(joined)
                 sums[name] += torch.stack([joined.sum(0), joined.square().sum(0)])
@@ -106,6 +117,7 @@ class MENDNetwork(Hypernetwork):
             # A dimension that hardly moved here must not blow up where it does.
             floors = torch.cat([part.mean().expand(len(part)) for part in spread.split([features, out])])
             self.get_buffer(f"mean_{number}").copy_(mean)
+            self.get_buffer(f"size_{number}").copy_(torch.cat(sizes[name]).mean())
             self.get_buffer(f"spread_{number}").copy_(spread.clamp_min(1e-2 * floors).clamp_min(1e-12))
 
     def forward(self, factors: Mapping[str, Factors]) -> dict[str, Factors]:
@@ -113,6 +125,9 @@ class MENDNetwork(Hypernetwork):
         found = {}
         for number, name in enumerate(self.shapes):
             value = factors[name]
+            if self.norm_edit:
+                scale = self.get_buffer(f"size_{number}") / _size(value).clamp_min(1e-12)
+                value = Factors(value.inputs, value.outputs * scale[:, None, None])
             key, layer = self._place[name]
             joined = torch.cat([value.inputs, value.outputs], dim=-1)
             if self.norm:
@@ -124,3 +139,9 @@ class MENDNetwork(Hypernetwork):
             outputs = -self.edit_lrs[number] * outputs * has_gradient(value)[..., None]
             found[name] = Factors(inputs, outputs)
         return found
+
+
+def _size(value: Factors) -> Tensor:
+    """Root mean square of each edit's gradients at the layer's output, tokens without one left out, (rows,)."""
+    tokens = has_gradient(value).sum(-1).clamp_min(1)
+    return (value.outputs.square().sum((-2, -1)) / (tokens * value.outputs.shape[-1])).sqrt()
