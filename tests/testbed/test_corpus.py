@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from kgt_editor.data import world
+from kgt_editor.data.counterfact import role
 from kgt_editor.kgt.templates import Templates
+from kgt_editor.testbed.books import counterfact_book, counterfact_instructed, world_instructed
 from kgt_editor.testbed.corpus import Corpus
 from kgt_editor.testbed.recipes import Recipe
 from kgt_editor.testbed.tokenizer import END, piece_encoder, train_tokenizer
@@ -116,3 +118,47 @@ def test_a_stage_that_ends_early_is_the_beginning_of_a_whole_one(tmp_path):
     whole, part = losses(recipe), losses(replace(recipe, ends_at=2))
     assert [(done, total) for done, total, _ in part] == [(1, 2), (2, 2)]
     assert [loss for _, _, loss in part] == [loss for _, _, loss in whole[:2]]  # the same rates, too
+
+
+@pytest.fixture
+def strict(tok):
+    return Corpus(world.book(), piece_encoder(tok), tok.eos_token_id, seed=5, instructed=world_instructed())
+
+
+def test_instruction_examples_name_only_instructed_and_made_up_entities(strict, monkeypatch):
+    """Subjects asked about, heads and tails of facts: none is a subject of a test, neighbour or validation record."""
+    held_out = set(world.book().by_subject) - world_instructed()
+    assert {fact.subject for name in ("test", "validation") for fact in world.splits()[name]} <= held_out
+    seen: set[str] = set()
+    encode = strict.encode
+    monkeypatch.setattr(strict, "encode", lambda text: (seen.add(text.strip()), encode(text))[1])
+    for kind in ("relevant", "irrelevant", "retrieve", "extract"):
+        for _ in range(700):
+            strict.draw({kind: 1.0})
+    assert not seen & held_out
+    assert len(seen & world_instructed()) > 400
+    for _ in range(700):
+        strict.draw({"plain": 1.0})
+    assert len(seen & held_out) > 300  # plain sentences are about all of them
+
+
+def test_no_longer_name_of_a_held_out_subject_is_in_the_text_of_an_instruction_example(tok, strict):
+    held_out = {name for name in set(world.book().by_subject) - world_instructed() if " " in name}
+    inside_others = {name for name in held_out for other in world_instructed() if name in other}
+    drawn = [
+        tok.decode(strict.draw({kind: 1.0}).ids)
+        for kind in ("relevant", "irrelevant", "retrieve", "extract")
+        for _ in range(400)
+    ]
+    text = "\n".join(drawn)
+    assert [name for name in sorted(held_out - inside_others) if f" {name} " in text] == []
+
+
+def test_only_the_training_subjects_of_counterfact_are_instructed_in_the_large_testbed(tiny_records):
+    book = counterfact_book(tiny_records)
+    assert counterfact_instructed(book) == {name for name in book.by_subject if role(name) == "training"}
+
+
+def test_a_book_without_an_instructed_fact_is_refused(tok):
+    with pytest.raises(ValueError, match="no fact of the book is about an instructed subject"):
+        Corpus(world.book(), piece_encoder(tok), tok.eos_token_id, instructed=("Nobody",))
