@@ -64,6 +64,7 @@ class Corpus:
         crowding: share of contexts with several facts.
         counts: weights of 2, 3, 4, 6 and 8 facts among those.
         prefix_share: share of contexts in T_prefix's form, the rest in T_reasoning's.
+        front_share, most_in_front: share of plain sentences that stand after others, and after how many at most.
         prompts_share: share of sentences taken from ``prompts``.
         fresh_share: share of made-up subjects among contexts with a fact that bears on the question.
         fresh_prompts: whether made-up subjects are asked for with ``prompts`` too, or with the book's sentences alone.
@@ -84,6 +85,7 @@ class Corpus:
         self.crowding, self.prefix_share, self.prompts_share, self.fresh_prompts = 0.6, 0.3, 0.0, False
         self.counts: tuple[float, ...] = (40, 16, 20, 9, 15)
         self.fresh_share = 0.5
+        self.front_share, self.most_in_front = 0.2, 1
         self.book = book
         self.facts = book.facts
         self.relations = sorted(book.objects)
@@ -162,13 +164,14 @@ class Corpus:
     # -- kinds of examples --------------------------------------------------------------------------------------
 
     def plain(self) -> TrainingText:
-        """A sentence that states a true fact, now and then after another sentence."""
+        """A sentence that states a true fact, now and then after others."""
         fact = self.random.choice(self.facts)
         example = TrainingText()
-        if self.random.random() < 0.2:
-            other = self.random.choice(self.facts)
-            text = self._sentence(other).replace("{}", other.subject)
-            example.add(self._words(f"{text} {other.object}."), 0.0)
+        if self.random.random() < self.front_share:
+            for _ in range(self.random.randint(1, self.most_in_front) if self.most_in_front > 1 else 1):
+                other = self.random.choice(self.facts)
+                text = self._sentence(other).replace("{}", other.subject)
+                example.add(self._words(f"{text} {other.object}."), 0.0)
         masked = self._masked()
         self._query(example, self._sentence(fact), fact.subject, masked, PLAIN)
         example.add(self._words(fact.object), ANSWER, restricted=masked)

@@ -39,6 +39,8 @@ class Recipe:
     fresh_prompts: bool = False
     vocabulary: int = 4096
     ends_at: int | None = None
+    front_share: float = 0.2
+    most_in_front: int = 1
 
     @property
     def last_step(self) -> int:
@@ -65,19 +67,23 @@ class Recipe:
 def stages(arch: str, size: str = "small", reading: bool = True) -> list[Recipe]:
     """The recipes of a model's training, each beginning with the weights that the one before left.
 
-    The first stage teaches the facts and the templates, the second shows crowded contexts and T_prefix more often, with
-    other draws and lower learning rates. Without ``reading``, CounterFact's prompts are not taught.
+    The first stage teaches the facts and the templates. After it a model knows the facts of subjects that no instruction
+    example names, and loses them where other facts stand in front. So the second shows plain sentences behind several
+    others, besides crowded contexts and T_prefix more often, with other draws and lower learning rates. Without
+    ``reading``, CounterFact's prompts are not taught.
     """
     if size == "large":
         return _large(arch)
     first = Recipe(arch=arch, steps=6500, prompts_share=0.4)
     second = replace(
         _polish(first, 1, 3500, 0.4),
-        later_shares=(0.20, 0.34, 0.37, 0.04, 0.05),
-        later_crowding=0.8,
+        later_shares=(0.28, 0.30, 0.34, 0.04, 0.04),
+        later_crowding=0.85,
         counts=_MANY,
         prefix_share=0.5,
         prompts_share=0.3,
+        front_share=0.6,
+        most_in_front=4,
     )
     return [recipe if reading else replace(recipe, prompts_share=0.0) for recipe in (first, second)]
 

@@ -210,6 +210,7 @@ def train(
         packed = []
         corpus.crowding, corpus.prefix_share, corpus.counts = recipe.crowding(step), recipe.prefix_share, recipe.counts
         corpus.prompts_share, corpus.fresh_prompts = recipe.prompts_share, recipe.fresh_prompts
+        corpus.front_share, corpus.most_in_front = recipe.front_share, recipe.most_in_front
         for row in rows:
             corpus.random.seed(hash((recipe.seed, step, row)))
             packed.append(pack(corpus, recipe.shares(step)))
