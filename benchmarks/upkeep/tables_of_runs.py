@@ -30,11 +30,12 @@ ABILITIES = {
 def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join(EDITORS)) -> str:
     """A row an editor, from the committed run of one model, mode and size that has the most; others fill the gaps.
 
-    A sequential table has the latencies too: its runs had the machine to themselves.
+    A sequential table has the latencies too. ``before/world`` takes the runs on the earlier testbeds.
     """
+    folder, _, dataset = dataset.rpartition("/")
     wanted, asked = editors.split(","), (dataset, mode, model, size)
     fitting = []
-    for path in sorted(RESULTS.glob("testbed/*/summary.json")):
+    for path in sorted(RESULTS.glob(f"{folder or 'testbed'}/*/summary.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         fits = {
             row["editor"]: row
@@ -138,7 +139,7 @@ def real(dataset: str, which: str = "all") -> str:
 
     ``which`` is ``known-only`` for runs on facts that the model knew. Of an editor and size the latest run counts.
     """
-    rows: dict[tuple[str, str, int], list[str]] = {}
+    rows: dict[tuple[str, str, int], tuple[list[str], list[str], list[str]]] = {}
     runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
         if manifest["config"]["known_only"] != (which == "known-only") or manifest["config"]["dataset"] != dataset:
@@ -150,16 +151,18 @@ def real(dataset: str, which: str = "all") -> str:
             counts = [f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count]
             facts = [row["model"], row["editor"], f"{row['size']:,}"]
             written = [mean.get(metric, "-") for metric in WRITTEN]
-            rows[key] = [*facts, *_metrics(row)[:3], *kept, *written, ", ".join(counts) or "-", _times(row)[0]]
-    head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept", *WRITTEN.values()]
-    head += ["became", "median edit"]
-    return table(head, [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[2]))])
+            rows[key] = [*facts, *_metrics(row)[:3], *kept], written, [", ".join(counts) or "-", _times(row)[0]]
+    told = any(written != ["-"] * len(WRITTEN) for _, written, _ in rows.values())  # runs before version 4 do not say
+    head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept"]
+    head += [*(WRITTEN.values() if told else ()), "became", "median edit"]
+    ordered = [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[2]))]
+    return table(head, [[*first, *(written if told else ()), *last] for first, written, last in ordered])
 
 
 def known(dataset: str) -> str:
     """How many records of a data set the models know, of those that ``--known-only`` asked."""
     rows = []
-    for path in sorted(RESULTS.glob("testbed/*/manifest.json")):
+    for path in sorted(RESULTS.glob("before/*/manifest.json")):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["config"]["dataset"] == dataset and (found := manifest["known_only"]):
             rows.append([manifest["config"]["model"], str(found["asked"]), str(found["known"]), share(found["share"])])

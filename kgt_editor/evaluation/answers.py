@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from kgt_editor.lm.prefix import left_pad
 from kgt_editor.lm.tokens import encode
 
 MAX_NEW_TOKENS = 8
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 # Prompts generated together: on a processor more take longer each, as all go on until the last of them has ended.
 _CPU_ROWS, _GPU_ROWS = 16, 64
 
@@ -22,6 +24,16 @@ _CPU_ROWS, _GPU_ROWS = 16, 64
 def can_say(model: Any) -> bool:
     """Whether the model gives any text."""
     return any(callable(getattr(model, name, None)) for name in ("answer_many", "answer", "generate"))
+
+
+def first_sentence(text: str, answer: str = "") -> str:
+    """The text up to the first full stop, question or exclamation mark that ends a word.
+
+    Where ``answer`` has such marks inside, as "St. Louis" has, as many are passed over.
+    """
+    inside = len(_SENTENCE_END.findall(answer.strip().rstrip(".!?")))
+    ends = [found.start() for found in _SENTENCE_END.finditer(text)]
+    return text[: ends[inside]].strip() if len(ends) > inside else text.strip()
 
 
 @torch.no_grad()

@@ -6,18 +6,16 @@ prompt and its paraphrases are continued greedily, and the first sentence of the
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kgt_editor.data.record import Record
-from kgt_editor.evaluation.answers import can_say, say
+from kgt_editor.evaluation.answers import can_say, first_sentence, say
 
 MAX_NEW_TOKENS = 16
 
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _ARTICLES = frozenset(("a", "an", "the"))
 
 
@@ -29,16 +27,6 @@ def normalise(text: str) -> str:
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     words = "".join(c if c.isalnum() else " " for c in plain).split()
     return " ".join(word for word in words if word not in _ARTICLES) or " ".join(words)
-
-
-def first_sentence(text: str, answer: str = "") -> str:
-    """The text up to the first full stop, question or exclamation mark that ends a word.
-
-    Where ``answer`` has such marks inside, as "St. Louis" has, as many are passed over.
-    """
-    inside = len(_SENTENCE_END.findall(answer.strip().rstrip(".!?")))
-    ends = [found.start() for found in _SENTENCE_END.finditer(text)]
-    return text[: ends[inside]].strip() if len(ends) > inside else text.strip()
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.data.record import Record
-from kgt_editor.evaluation.answers import MAX_NEW_TOKENS, can_say, say
+from kgt_editor.evaluation.answers import MAX_NEW_TOKENS, can_say, first_sentence, say
 from kgt_editor.evaluation.edited import Edited
 from kgt_editor.progress import Advance
 from kgt_editor.results import lines
 
 CASES_TOGETHER = 32  # cases whose prompts are asked together
 _GROUPS_A_FILE = 16
-_MARKS = " .!?"  # a model that reads a fact may end right behind it, where it alone would write a full stop
 
 #: Prompts that are asked together.
 Group = tuple[str, ...]
@@ -42,8 +41,11 @@ class Answered:
 
     @property
     def kept(self) -> bool:
-        """Whether the answer is the same, but for the mark that ends its sentence."""
-        return self.now is not None and self.before.rstrip(_MARKS) == self.now.rstrip(_MARKS)
+        """Whether the answer is the same up to the end of its first sentence.
+
+        A model that reads a fact may end right behind the answer, where it alone would begin another sentence.
+        """
+        return self.now is not None and first_sentence(self.before) == first_sentence(self.now)
 
     @property
     def silent(self) -> bool:
