@@ -67,10 +67,10 @@ class Recipe:
 def stages(arch: str, size: str = "small", reading: bool = True) -> list[Recipe]:
     """The recipes of a model's training, each beginning with the weights that the one before left.
 
-    The first stage teaches the facts and the templates. After it a model knows the facts of subjects that no instruction
-    example names, and loses them where other facts stand in front. So the second shows plain sentences behind several
-    others, besides crowded contexts and T_prefix more often, with other draws and lower learning rates. Without
-    ``reading``, CounterFact's prompts are not taught.
+    The first stage teaches the facts and the templates. After it a model knows the facts of subjects that no
+    instruction example names, and loses them where other facts stand in front. So the second shows plain sentences
+    behind several others, besides crowded contexts and T_prefix more often, with other draws and lower learning rates.
+    Without ``reading``, CounterFact's prompts are not taught.
     """
     if size == "large":
         return _large(arch)
