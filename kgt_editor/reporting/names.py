@@ -93,8 +93,8 @@ MEASURES = {
     ),
     "same_subject_kept": Measure(
         "Subject kept",
-        "share of other questions on the edited subject for which the first sentence of the greedy answer is still the one "
-        "without any edit",
+        "share of other questions on the edited subject for which the first sentence of the greedy answer is still the "
+        "one without any edit",
         "share",
         "high",
         True,
