@@ -9,7 +9,8 @@ from typing import Any
 from tables_common import MODELS, RESULTS, read, share, table
 
 EDITORS = (
-    "none", "kgt", "rome", "mend", "ke", "kn", "kn:unfiltered", "ft", "ft:m", "ft:wide", "locft", "oppu", "icl",
+    "none", "kgt", "kgt:user", "kgt:paper", "rome", "mend", "mend:norm-edit", "mend:random-locality", "ke",
+    "ke:random-locality", "kn", "kn:unfiltered", "ft", "ft:m", "ft:wide", "locft", "oppu", "icl",
     "icl:bm25",
 )  # fmt: skip
 METRICS = ("efficacy score / accuracy", "paraphrase score / accuracy", "neighbourhood score", "unedited recall")
@@ -69,7 +70,7 @@ def before_after(mode: str, model: str, size: str) -> str:
     A run that is among those of before says nothing of now.
     """
     old = {path.name for path in (RESULTS / "before").iterdir()}
-    editors = ["none", "kgt", "kgt:paper", *EDITORS[2:]]
+    editors = EDITORS
     shown = ("efficacy_score", "efficacy_accuracy", "paraphrase_accuracy", "neighbourhood_score")
     sides = []
     for folder in ("before", "testbed"):

@@ -197,6 +197,9 @@ PRESETS: dict[str, Values] = {
     "rome:no-covariance": {"mom2_adjustment": False},
     "ft:m": {"objective_optimization": "target_new", "norm_constraint": None},
     "kn:unfiltered": {"shared_share": None},
+    "mend:norm-edit": {"norm_edit": True},
+    "mend:random-locality": {"neighbour_share": 0.0},
+    "ke:random-locality": {"neighbour_share": 0.0},
 }
 
 
