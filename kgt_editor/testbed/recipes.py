@@ -121,5 +121,11 @@ def _large(arch: str) -> list[Recipe]:
         fresh_prompts=True,
         vocabulary=8192,
     )
-    last = replace(_polish(first, 1, 4800, 1 / 2), later_shares=(0.36, 0.27, 0.25, 0.05, 0.07), later_crowding=0.7)
+    last = replace(
+        _polish(first, 1, 4800, 1 / 2),
+        later_shares=(0.36, 0.27, 0.25, 0.05, 0.07),
+        later_crowding=0.7,
+        front_share=0.6,
+        most_in_front=4,
+    )
     return [replace(first, ends_at=7500), last]
