@@ -31,12 +31,11 @@ ABILITIES = {
 def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join(EDITORS)) -> str:
     """A row an editor, from the committed run of one model, mode and size that has the most; others fill the gaps.
 
-    A sequential table has the latencies too. ``before/world`` takes the runs on the earlier testbeds.
+    A sequential table has the latencies too: its runs had the machine to themselves.
     """
-    folder, _, dataset = dataset.rpartition("/")
     wanted, asked = editors.split(","), (dataset, mode, model, size)
     fitting = []
-    for path in sorted(RESULTS.glob(f"{folder or 'testbed'}/*/summary.json")):
+    for path in sorted(RESULTS.glob("testbed/*/summary.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         fits = {
             row["editor"]: row
@@ -64,46 +63,19 @@ def _mean(row: dict[str, Any], metric: str) -> str:
     return f"dead ({row['dead']})" if row.get("dead") else share(found and found["mean"])
 
 
-def before_after(mode: str, model: str, size: str) -> str:
-    """A row an editor: what it had on the testbed that was taught on test subjects, and what it has now.
-
-    A run that is among those of before says nothing of now.
-    """
-    old = {path.name for path in (RESULTS / "before").iterdir()}
-    editors = EDITORS
-    shown = ("efficacy_score", "efficacy_accuracy", "paraphrase_accuracy", "neighbourhood_score")
-    sides = []
-    for folder in ("before", "testbed"):
-        found: dict[str, dict[str, Any]] = {}
-        for path in sorted(RESULTS.glob(f"{folder}/*/summary.json")):
-            if folder != "before" and path.parent.name in old:
-                continue
-            for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
-                if (row["dataset"], row["mode"], row["model"], str(row["size"])) == ("world", mode, model, size):
-                    known = found.get(row["editor"])
-                    if known is None or len(row["seeds"]) >= len(known["seeds"]):
-                        found[row["editor"]] = row
-        sides.append(found)
-    lines = []
-    for name in editors:
-        both = [side.get(name) for side in sides]
-        if all(both):
-            cells = [" -> ".join(_mean(one, metric) for one in both if one) for metric in shown]
-            lines.append([name, *cells, " -> ".join(str(len(one["seeds"])) for one in both if one)])
-    return table(["editor", *(metric.replace("_", " ") for metric in shown), "seeds"], lines)
-
-
-def abilities(*models: str) -> str:
-    """What testbeds can do with facts in a context: before, on all facts; now, on subjects that no example named."""
+def practice(*models: str) -> str:
+    """What testbeds can do with facts in a context: as shipped, and after practice on some subjects alone."""
     lines = []
     for model in models:
-        manifest = json.loads((MODELS / model / "manifest.json").read_text(encoding="utf-8"))
-        sides = [("before, all subjects", read("before", f"abilities-{model}.json")["abilities"])]
-        if "abilities_of_instructed_subjects" in manifest:
-            sides += [("now, subjects held out", manifest["abilities"])]
-            sides += [("now, subjects instructed", manifest["abilities_of_instructed_subjects"])]
-        lines += [[model, label, *(share(found[name]) for name in ABILITIES)] for label, found in sides]
-    return table(["model", "", *ABILITIES.values()], lines)
+        shipped = json.loads((MODELS / model / "manifest.json").read_text(encoding="utf-8"))
+        trial = read("testbed", "practice", f"{model}.json")
+        sides = {
+            "as shipped: practised on all subjects": shipped["abilities"],
+            "practised on some: the others": trial["abilities"],
+            "practised on some: those": trial["abilities_of_instructed_subjects"],
+        }
+        lines += [[model, label, *(share(found[name]) for name in ABILITIES)] for label, found in sides.items()]
+    return table(["model", "facts asked about", *ABILITIES.values()], lines)
 
 
 def _metrics(row: dict[str, Any]) -> list[str]:
@@ -163,7 +135,7 @@ def real(dataset: str, which: str = "all") -> str:
 def known(dataset: str) -> str:
     """How many records of a data set the models know, of those that ``--known-only`` asked."""
     rows = []
-    for path in sorted(RESULTS.glob("before/*/manifest.json")):
+    for path in sorted(RESULTS.glob("testbed/*/manifest.json")):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["config"]["dataset"] == dataset and (found := manifest["known_only"]):
             rows.append([manifest["config"]["model"], str(found["asked"]), str(found["known"]), share(found["share"])])
