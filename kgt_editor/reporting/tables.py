@@ -15,8 +15,8 @@ from kgt_editor.reporting.names import MEASURES
 
 _TESTBED = (
     "The testbed models are small stand-ins trained from scratch, and taught to read facts in the form in which KGT "
-    "gives them (on other subjects than those edited): their numbers compare the editors with each other and are not "
-    "comparable to the paper's models."
+    "gives them (docs/testbeds.md): their numbers compare the editors with each other and are not comparable to the "
+    "paper's models."
 )
 _SPREAD = (
     "[low, high]: 95 % interval of a share. One seed: Wilson's, over cases. Several: a bootstrap that draws seeds, "
