@@ -93,7 +93,7 @@ def _level(
     """Whether a value is not told apart from the best one."""
     if cell is top or row is None or its_row is None:
         return cell is top
-    p = _paired(row, its_row, measure) if row.get("run") == its_row.get("run") else None
+    p = _paired(row, its_row, measure)
     if p is not None:
         return p >= SURE
     if cell.low is None or cell.high is None or top.low is None or top.high is None:
@@ -102,10 +102,11 @@ def _level(
 
 
 def _paired(row: dict[str, object], top: dict[str, object], measure: str) -> float | None:
-    """The p between two rows of a run, where its summary has it."""
+    """The p between two rows, where the summary of the first one's run has it, be it that of the second one or not."""
     if row.get(f"{measure}_best") == top.get("editor"):
         return _number(row.get(f"{measure}_best_p"))
-    for one, other in ((row, top), (top, row)):  # runs of an earlier version: against the reference alone
-        if one.get("reference") == other.get("editor"):
-            return _number(one.get(f"{measure}_p"))
+    if row.get("reference") == top.get("editor"):
+        return _number(row.get(f"{measure}_p"))
+    if row.get("run") == top.get("run") and top.get("reference") == row.get("editor"):
+        return _number(top.get(f"{measure}_p"))
     return None

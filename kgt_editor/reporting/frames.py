@@ -11,7 +11,7 @@ import pandas as pd
 from kgt_editor.errors import UsageError
 from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES, SHARES
 from kgt_editor.reporting.runs import Run, find_runs, read_run
-from kgt_editor.results.statistics import Interval, latency, mean_interval, share_interval
+from kgt_editor.results.statistics import Interval, latency, mean_interval, no_narrower, share_interval
 from kgt_editor.results.summary import costs_of
 
 #: What must be equal for two runs to stand in one table.
@@ -82,7 +82,7 @@ def _row(run: Run, editor: str, size: int) -> dict[str, Any]:
     row["relation_source"] = run.config.get("hparams", {}).get(editor, {}).get("relation_source")
     row["status"], row["reason"] = _status(run, editor, size, len(seeds))
     if seeds:
-        row |= _from_summary(summary) if run.cases is None else _from_records(run, editor, size, seeds, summary)
+        row |= _from_summary(summary, size) if run.cases is None else _from_records(run, editor, size, seeds, summary)
         row |= _compared(run, editor, size)
         row["dead"] = summary.get("dead")
     return row
@@ -141,7 +141,7 @@ def _from_records(run: Run, editor: str, size: int, seeds: Sequence[int], summar
         found["memory"] = max(cell["peak_memory_bytes"] for cell in cells) / 2**20
         found["preparation_seconds"] = costs_of(cells).get("preparation_seconds")
     else:
-        kept = _from_summary(summary)
+        kept = _from_summary(summary, size)
         names = ("unedited_recall", "unedited_recall_low", "unedited_recall_high", "memory", "preparation_seconds")
         found |= {name: kept[name] for name in names if name in kept}
     seconds = [one["edit_seconds"].dropna().tolist() for one in by_seed]
@@ -152,10 +152,13 @@ def _from_records(run: Run, editor: str, size: int, seeds: Sequence[int], summar
     return _costs(found, editor, summary)
 
 
-def _from_summary(row: dict[str, Any]) -> dict[str, Any]:
+def _from_summary(row: dict[str, Any], size: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, interval in row["metrics"].items():
-        found |= _spread(name, interval and Interval(**interval))
+        share = interval and Interval(**interval)
+        if share and name in SHARES and "undecided" not in row:
+            share = no_narrower(share, size)  # runs before version 4 gave shares that agree no width
+        found |= _spread(name, share)
     if row["edit_seconds"]:
         # The summary has no interval of the mean latency: it is given without one.
         found |= {"edit_mean": row["edit_seconds"]["mean"]} | _quantiles(row["edit_seconds"])

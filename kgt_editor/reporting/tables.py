@@ -25,8 +25,8 @@ _SPREAD = (
 _LATENCY = "±: half the width of the 95 % interval, over seeds, over edits where there is one seed (Student's t)."
 _BOLD = (
     "Bold: the best, and every editor that the paired test of its run does not tell apart from it (bootstrap over the "
-    f"same cases, p >= {SURE}). An editor of another run than the best: where the intervals overlap. The no-edit row "
-    "takes no part."
+    f"same cases, p >= {SURE}). Where its run has no such test: where the intervals overlap. The no-edit row takes no "
+    "part."
 )
 _BEST_COST = (
     "Bold: the best, and what is printed alike or has an interval that overlaps. The no-edit row takes no part."

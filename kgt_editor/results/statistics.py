@@ -61,6 +61,12 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, min(share, (middle - half) / scale)), min(1.0, max(share, (middle + half) / scale))
 
 
+def no_narrower(interval: Interval, count: int) -> Interval:
+    """An interval of a share, widened to Wilson's over ``count`` cases where it is narrower than that."""
+    low, high = wilson(interval.mean, count)
+    return Interval(interval.mean, min(low, interval.low), max(high, interval.high))
+
+
 def mean_interval(by_seed: Sequence[Sequence[float]]) -> Interval | None:
     """Mean of any quantity with its 95 % t interval, over the seeds' means; over the values where there is one seed.
 

@@ -188,6 +188,10 @@ def test_best_is_bold_with_its_ties_and_the_no_edit_row_never():
     assert [cell.best for cell in found] == [True, True, False, False]
     found = with_best(cells, alone, editors, "edit_mean")
     assert [cell.best for cell in found] == [False, False, True, False]
+    # A test in the editor's own run decides, be the best one shown from another.
+    told = {"efficacy_score_p": 0.004, "reference": "kgt"}
+    other = [{"editor": name, "run": name} | (told if name == "rome" else {}) for name in editors]
+    assert [cell.best for cell in with_best(cells, other, editors, "efficacy_score")] == [True, False, False, False]
     # Of one run the paired test decides, where it is there.
     for p, best in ((0.004, False), (0.2, True)):
         told = {"efficacy_score_best": "kgt", "efficacy_score_best_p": p}

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from kgt_editor.results.statistics import forwards, latency, mean_interval, share_interval, t_quantile
+from kgt_editor.results.statistics import (
+    Interval,
+    forwards,
+    latency,
+    mean_interval,
+    no_narrower,
+    share_interval,
+    t_quantile,
+)
 
 
 # Two-sided 95 % points of Student's t from the usual printed table.
@@ -43,6 +51,12 @@ def test_seeds_that_agree_are_not_surer_than_their_cases():
     one, three = share_interval([[1.0] * 20]), share_interval([[1.0] * 20] * 3)
     assert (three.mean, three.low, three.high) == (1.0, one.low, 1.0)  # the same twenty cases
     assert share_interval([[1.0] * 20] * 3, distinct=60).low > three.low
+
+
+def test_an_interval_of_an_earlier_version_is_widened_where_it_has_no_width():
+    found = no_narrower(Interval(1.0, 1.0, 1.0), 10)
+    assert (found.low, found.high) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert no_narrower(Interval(0.5, 0.0, 1.0), 10) == Interval(0.5, 0.0, 1.0)
 
 
 def test_shares_of_several_prompts_count_as_one_case_each():
