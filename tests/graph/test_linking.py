@@ -199,11 +199,14 @@ def test_the_head_that_a_subjects_facts_belong_under() -> None:
 )
 def test_a_long_text_takes_no_more_than_its_length(text: str) -> None:
     own, base = HeadIndex(["dog", "I", "Rex"]), HeadIndex(["dog", "Paris", "dog Paris"])
-    start = time.perf_counter()
-    matches(text * 300, own, base)
-    short = time.perf_counter() - start
-    start = time.perf_counter()
-    matches(text * 3000, own, base)
-    assert (
-        time.perf_counter() - start < 40 * short + 0.2
-    )  # ten times as long; a hundred times the time would be squares
+
+    def seconds(length: int) -> float:
+        """Of this process alone, and the better of two: other processes and collected garbage do not count."""
+        taken = []
+        for _ in range(2):
+            start = time.process_time()
+            matches(text * length, own, base)
+            taken.append(time.process_time() - start)
+        return min(taken)
+
+    assert seconds(3000) < 40 * seconds(300) + 0.2  # ten times as long; a hundred times the time would be squares
