@@ -133,8 +133,14 @@ class Editor(ABC):
 
     @classmethod
     def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> Editor:
-        """The editor that a call of EasyEdit's form works with, see :func:`call_form`."""
-        return cls(hparams)
+        """The editor that a call of EasyEdit's form works with, see :func:`call_form`.
+
+        With ``train_ds``, a list of Records, in the call it is prepared on them.
+        """
+        editor = cls(hparams)
+        if kwargs.get("train_ds"):
+            editor.prepare(model, tok, kwargs["train_ds"])
+        return editor
 
     def save_state(self, model: nn.Module, folder: Path) -> bool:
         """Writes all that the edits of a sequence have changed, so that another process can go on after them.

@@ -24,8 +24,13 @@ def weights_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
-        digest.update(parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
+        digest.update(content(parameter))
     return digest.hexdigest()
+
+
+def content(tensor: Tensor) -> bytes:
+    """The tensor's bytes, wherever it lies."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes()
 
 
 def text_hash(*parts: str) -> str:

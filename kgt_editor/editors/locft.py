@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 from kgt_editor.config import HParams
+from kgt_editor.editors import cache
 from kgt_editor.editors.base import Restore, call_form
 from kgt_editor.editors.ft import FTEditor, FTHParams, fine_tune, target_batches
 from kgt_editor.lm.layers import linear_layer
@@ -95,8 +95,7 @@ class LocFTEditor(FTEditor):
     def _mark(self, model: nn.Module) -> str:
         digest = hashlib.sha256()
         for name in self.layers(model):
-            weight = linear_layer(model, name).weight.detach()
-            digest.update(weight.contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
+            digest.update(cache.content(linear_layer(model, name).weight))
         return digest.hexdigest()
 
     def updates(self, model: nn.Module, tok: Any, requests: list[EditRequest]) -> Iterator[Mapping[str, Tensor]]:

@@ -56,10 +56,16 @@ def say(model: Any, tok: Any, prompts: Sequence[str], max_new_tokens: int = MAX_
         return [_ask(one, prompt, max_new_tokens) for prompt in prompts]
     if not callable(getattr(model, "generate", None)):
         return [None] * len(prompts)
+    return [_line(text) for text in continuations(model, tok, prompts, max_new_tokens)]
+
+
+@torch.no_grad()
+def continuations(model: Any, tok: Any, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
+    """What the model's ``generate`` writes greedily behind each prompt, some at once, fewer where memory runs out."""
     rows = encode(tok, [prompt.rstrip() for prompt in prompts])
     pad = tok.pad_token_id or 0
     settings = {"do_sample": False, "num_beams": 1, "pad_token_id": pad, "max_new_tokens": max_new_tokens}
-    said: list[str | None] = [None] * len(rows)
+    written = [""] * len(rows)
     by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))  # little padding
 
     def run(start: int, end: int) -> None:
@@ -67,11 +73,11 @@ def say(model: Any, tok: Any, prompts: Sequence[str], max_new_tokens: int = MAX_
         ids, mask = left_pad([rows[index] for index in asked], pad, device_of(model))
         new = model.generate(input_ids=ids, attention_mask=mask, **settings)[:, ids.shape[1] :]
         for index, row in zip(asked, new, strict=True):
-            said[index] = _line(tok.decode(row, skip_special_tokens=True))
+            written[index] = tok.decode(row, skip_special_tokens=True)
 
     together = _CPU_ROWS if device_of(model).type == "cpu" else _GPU_ROWS
     in_passes(len(rows), lambda start: together, run)
-    return said
+    return written
 
 
 def _ask(own: Any, prompt: str, max_new_tokens: int) -> str | None:

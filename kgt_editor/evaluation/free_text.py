@@ -16,16 +16,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from kgt_editor.data.record import Record
-from kgt_editor.lm.layers import device_of
-from kgt_editor.lm.passes import in_passes
-from kgt_editor.lm.prefix import left_pad
-from kgt_editor.lm.tokens import encode
+from kgt_editor.evaluation.answers import continuations
 
 MAX_NEW_TOKENS = 50
-_TOGETHER = 16  # prompts continued together
 _MOST_STATEMENTS = 20  # in a reference
 
 _WORD = re.compile(r"\w+")
@@ -100,25 +94,13 @@ class FreeText:
     reference: float | None = None
 
 
-@torch.no_grad()
 def write(model: Any, tok: Any, records: Sequence[Record], references: References) -> list[FreeText]:
     """Let an edited model go on from the generation prompts of ``records``; nothing where it cannot generate."""
     prompts = [prompt for record in records for prompt in record.generation_prompts]
     if not callable(getattr(model, "generate", None)) or not prompts:
         return [FreeText() for _ in records]
-    rows, pad = encode(tok, [prompt.rstrip() for prompt in prompts]), tok.pad_token_id or 0
-    written = [""] * len(rows)
-
-    def run(start: int, end: int) -> None:
-        ids, mask = left_pad(rows[start:end], pad, device_of(model))
-        new = model.generate(
-            input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, pad_token_id=pad,
-            max_new_tokens=MAX_NEW_TOKENS,
-        )[:, ids.shape[1] :]  # fmt: skip
-        written[start:end] = [tok.decode(row, skip_special_tokens=True).strip() for row in new]
-
-    in_passes(len(rows), lambda start: _TOGETHER, run)
-    found, texts = [], iter(written)
+    written = continuations(model, tok, prompts, MAX_NEW_TOKENS)
+    found, texts = [], iter(text.strip() for text in written)
     for record in records:
         own = tuple(next(texts) for _ in record.generation_prompts)
         mean = sum(map(entropy, own)) / len(own) if own else None

@@ -107,14 +107,6 @@ class KNEditor(WeightEditor):
         super().__init__(hparams)
         self._shared: WeakKeyDictionary[nn.Module, Shared] = WeakKeyDictionary()
 
-    @classmethod
-    def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> KNEditor:
-        """With ``train_ds``, a list of Records, in the call: those give the neurons that a relation's facts share."""
-        editor = cls(hparams)
-        if kwargs.get("train_ds"):
-            editor.prepare(model, tok, kwargs["train_ds"])
-        return editor
-
     def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
         """Finds the neurons that the facts of each relation share, or fetches them from the user's cache folder.
 

@@ -95,14 +95,6 @@ class ROMEEditor(WeightEditor):
         self._contexts: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
         self._covariances: WeakKeyDictionary[nn.Module, dict[str, Covariance]] = WeakKeyDictionary()
 
-    @classmethod
-    def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> ROMEEditor:
-        """With ``train_ds``, a list of Records, in the call: the text of ``mom2_dataset: training``."""
-        editor = cls(hparams)
-        if kwargs.get("train_ds"):
-            editor.prepare(model, tok, kwargs["train_ds"])
-        return editor
-
     def layers(self, model: nn.Module) -> list[str]:
         hparams = self.hparams
         blocks = [hparams.layer_module_tmp.format(layer) for layer in (*hparams.layers, hparams.v_loss_layer)]
