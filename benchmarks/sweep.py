@@ -4,9 +4,9 @@
     python benchmarks/sweep.py --editor ft --model testbed-llama --grid layers --grid "norm_constraint=0.02;0.05;0.1"
 
 Everything else is as in the editor's YAML. Every point edits each record on its own, evaluates and restores it.
-``layers`` alone stands for each block of the model in turn; for editors whose YAML names weights (MEND, KE) for as many
-blocks in a row as it names. Several grids are crossed. Points are ordered by the harmonic mean of efficacy, paraphrase
-and neighbourhood score (Meng et al. 2022, section 3.4). Reported records are never touched.
+``layers`` alone stands for each block of the model in turn; where the YAML has several blocks, or weights of several
+(MEMIT, MEND, KE), for as many in a row. Several grids are crossed. Points are ordered by the harmonic mean of
+efficacy, paraphrase and neighbourhood score (Meng et al. 2022, section 3.4). Reported records are never touched.
 
 Writes <out>/<editor>-<model>.json after every point, and goes on from it when it is given the same settings again.
 """
@@ -56,7 +56,8 @@ def layer_grid(hparams: HParams, blocks: int) -> list[dict[str, Any]]:
     """
     values = hparams.model_dump()
     if "layers" in values:
-        return [{"layers": [block]} for block in range(blocks)]
+        count = len(values["layers"])
+        return [{"layers": list(range(first, first + count))} for first in range(blocks - count + 1)]
     named = values.get("inner_params")
     if not named:
         raise UsageError(f"{type(hparams).__name__} has neither 'layers' nor 'inner_params'; sweep another key")

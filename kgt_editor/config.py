@@ -46,7 +46,10 @@ class HParams(BaseModel):
     def _drop_ignored(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        return {key: value for key, value in values.items() if key not in cls.IGNORED_KEYS}
+        found = {key: value for key, value in values.items() if key not in cls.IGNORED_KEYS}
+        if isinstance(found.get("alg_name"), str):
+            found["alg_name"] = found["alg_name"].upper()  # EasyEdit writes AlphaEdit
+        return found
 
     @classmethod
     def from_hparams(cls: type[_H], hparams_name_or_path: str | Path) -> _H:

@@ -27,6 +27,8 @@ def sweep(load_script: Callable[[str], ModuleType]) -> ModuleType:
 def test_layers_are_every_block_in_turn(sweep: ModuleType) -> None:
     hparams = FTHParams.from_hparams(ROOT / "hparams/FT/testbed-gpt2.yaml")
     assert sweep.points(["layers"], hparams, 3) == [{"layers": [0]}, {"layers": [1]}, {"layers": [2]}]
+    two = hparams.model_copy(update={"layers": (0, 1)})
+    assert sweep.points(["layers"], two, 3) == [{"layers": [0, 1]}, {"layers": [1, 2]}]
 
 
 def test_layers_of_named_weights_are_windows_as_wide_as_the_yamls(sweep: ModuleType) -> None:

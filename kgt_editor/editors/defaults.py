@@ -12,59 +12,13 @@ from typing import Any
 
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as LORA_MODULES
 
+from kgt_editor.editors.architecture import Architecture
 from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.kgt.hparams import AS_PRINTED
 from kgt_editor.lm.layers import FAMILIES
 from kgt_editor.lm.loading import model_config
 
 Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Modules:
-    """Names of a family's modules, ``{}`` for the number of the block."""
-
-    block: str
-    mlp: tuple[str, ...]
-    norm: str
-    head: str
-
-    def down(self) -> str:
-        """The MLP's down-projection."""
-        return f"{self.block}.{self.mlp[-1]}"
-
-    def last_mlps(self, blocks: int, count: int = 3) -> list[str]:
-        """The MLP weights of the last blocks."""
-        last = range(max(0, blocks - count), blocks)
-        return [f"{self.block.format(number)}.{layer}.weight" for number in last for layer in self.mlp]
-
-
-_GPT2 = Modules("transformer.h.{}", ("mlp.c_fc", "mlp.c_proj"), "transformer.ln_f", "transformer.wte")
-_LLAMA = Modules("model.layers.{}", ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"), "model.norm", "lm_head")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What the defaults depend on.
-
-    Attributes:
-        family: ``model_type`` of the configuration.
-        blocks: how many it has.
-    """
-
-    family: str
-    blocks: int
-
-    @property
-    def is_gpt2(self) -> bool:
-        return self.family == "gpt2"
-
-    @property
-    def modules(self) -> Modules:
-        return _GPT2 if self.is_gpt2 else _LLAMA
-
-    def __str__(self) -> str:
-        return f"{self.family}, {self.blocks} blocks"
 
 
 def _rome(model: Architecture) -> Values:
@@ -88,9 +42,32 @@ def _rome(model: Architecture) -> Values:
     }
 
 
+def _spread(model: Architecture) -> Values:
+    """What MEMIT and AlphaEdit share."""
+    # Blocks 13 to 17 of GPT-2 XL's 48 (Meng et al. 2023), 4 to 8 of Llama's 32.
+    blocks = model.at_depth(13, 17, 48) if model.is_gpt2 else model.at_depth(4, 8, 32)
+    return {**_rome(model), "layers": list(blocks), "context_template_length_params": [[10, 5]]}
+
+
+def _memit(model: Architecture) -> Values:
+    own = {"clamp_norm_factor": 0.75, "mom2_update_weight": 20_000.0}
+    return {**_spread(model), **(own if model.is_gpt2 else {"mom2_update_weight": 15_000.0})}
+
+
+def _alphaedit(model: Architecture) -> Values:
+    own = {"L2": 10.0} if model.is_gpt2 else {"L2": 1.0, "v_lr": 0.1, "v_weight_decay": 0.5}
+    return {**_spread(model), "clamp_norm_factor": 0.75, "nullspace_threshold": 2e-2, **own}
+
+
+def _ultraedit(model: Architecture) -> Values:
+    # Blocks 18 to 26 of 28: the down-projections of GPT-J, gate and up-projections of Qwen2.5-7B.
+    modules, blocks = model.modules, model.at_depth(18, 26, 28)
+    return {"inner_params": modules.weights(blocks, modules.mlp[-1:] if model.is_gpt2 else modules.mlp[:2]), "lr": 1e-6}
+
+
 def _hypernetwork(model: Architecture) -> Values:
     return {
-        "inner_params": model.modules.last_mlps(model.blocks),
+        "inner_params": model.modules.weights(range(max(0, model.blocks - 3), model.blocks), model.modules.mlp),
         "cedit": 0.1,
         "cloc": 1.0,
         "batch_size": 1,
@@ -170,6 +147,9 @@ def _kgt(model: Architecture) -> Values:
 _EDITORS: dict[str, Callable[[Architecture], Values]] = {
     "kgt": _kgt,
     "rome": _rome,
+    "memit": _memit,
+    "alphaedit": _alphaedit,
+    "ultraedit": _ultraedit,
     "mend": _mend,
     "ke": _ke,
     "ft": _ft,
@@ -179,7 +159,7 @@ _EDITORS: dict[str, Callable[[Architecture], Values]] = {
     "icl": _icl,
 }
 # These write to weights of modules whose names must be known.
-_NEED_FAMILY = ("rome", "mend", "ke", "ft", "locft", "kn")
+_NEED_FAMILY = ("rome", "memit", "alphaedit", "ultraedit", "mend", "ke", "ft", "locft", "kn")
 _TRAINED = ("mend", "ke")
 
 #: What a preset changes in its editor's values.

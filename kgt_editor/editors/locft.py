@@ -9,22 +9,19 @@ keep nothing (FT, ROME, MEND) cannot do that.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 from kgt_editor.config import HParams
-from kgt_editor.editors import cache
-from kgt_editor.editors.base import Restore, call_form
+from kgt_editor.editors.base import call_form
+from kgt_editor.editors.by_weights import ByWeights, same_editor
 from kgt_editor.editors.ft import FTEditor, FTHParams, fine_tune, target_batches
-from kgt_editor.lm.layers import linear_layer
 from kgt_editor.requests import EditRequest
 
 _HISTORY = "edits.json"
@@ -56,56 +53,30 @@ class LocFTEditor(FTEditor):
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__(hparams)
-        self._edits: WeakKeyDictionary[nn.Module, dict[str, Edits]] = WeakKeyDictionary()
+        self._edits: ByWeights[Edits] = ByWeights(self.layers)
 
     @classmethod
     def for_call(cls, model: nn.Module, tok: Any, hparams: Any, kwargs: Mapping[str, Any]) -> LocFTEditor:
         """The editor that made this model's earlier edits."""
-        return _EDITORS.setdefault(model, {}).setdefault(hparams, cls(hparams))
+        return same_editor(cls, model, hparams)
 
     def adopt(self, model: nn.Module, duplicate: nn.Module) -> None:
-        self._edits[duplicate] = dict(self._edits.get(model, {}))
-
-    def apply(
-        self,
-        model: nn.Module,
-        tok: Any,
-        requests: list[dict[str, Any]],
-        copy: bool = False,
-        return_orig_weights: bool = False,
-        keep_original_weight: bool = False,
-        **kwargs: Any,
-    ) -> tuple[nn.Module, Restore]:
-        parsed = [EditRequest.parse(request) for request in requests]
-        known = self.edits_in(model) if self.supports(model)[0] else ()
-        edited, originals = super().apply(
-            model, tok, requests, copy, return_orig_weights, keep_original_weight, **kwargs
-        )
-        if parsed:
-            self._edits.setdefault(edited, {})[self._mark(edited)] = _with(known, parsed)
-        return edited, originals
+        self._edits.adopt(model, duplicate)
 
     def edits_in(self, model: nn.Module) -> Edits:
-        """The edits that the model's weights hold, the oldest first; none where they are not this editor's work.
-
-        Edits are kept under the weights that they gave: whoever puts older weights back takes back later edits too.
-        """
-        return self._edits.get(model, {}).get(self._mark(model), ())
-
-    def _mark(self, model: nn.Module) -> str:
-        digest = hashlib.sha256()
-        for name in self.layers(model):
-            digest.update(cache.content(linear_layer(model, name).weight))
-        return digest.hexdigest()
+        """The edits that the model's weights hold, the oldest first; none where they are not this editor's work."""
+        return self._edits.find(model) or ()
 
     def updates(self, model: nn.Module, tok: Any, requests: list[EditRequest]) -> Iterator[Mapping[str, Tensor]]:
         if not requests:
             return
+        edits = _with(self.edits_in(model), requests)
         # Mini-batches of mixed age; the same for the same edits.
-        mixed = list(_with(self.edits_in(model), requests))
+        mixed = list(edits)
         random.Random(self.hparams.seed + len(mixed)).shuffle(mixed)
         batches = target_batches(model, tok, mixed, self.hparams)
         yield fine_tune(model, batches, self.layers(model), self.hparams)
+        self._edits.keep(model, edits)  # what was yielded is written by now
 
     def save_state(self, model: nn.Module, folder: Path) -> bool:
         edits = [asdict(request) for request in self.edits_in(model)]
@@ -115,8 +86,8 @@ class LocFTEditor(FTEditor):
     def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
         edits = json.loads((folder / _HISTORY).read_text(encoding="utf-8"))
         restored = super().load_state(model, tok, folder)
-        self._edits.setdefault(restored, {})[self._mark(restored)] = tuple(
-            EditRequest(**{**edit, "relations": tuple(edit["relations"])}) for edit in edits
+        self._edits.keep(
+            restored, tuple(EditRequest(**{**edit, "relations": tuple(edit["relations"])}) for edit in edits)
         )
         return restored
 
@@ -129,8 +100,5 @@ def _with(edits: Edits, requests: Sequence[EditRequest]) -> Edits:
         found[request.prompt] = request
     return tuple(found.values())
 
-
-# Editors made by the call form below, so that a second call on the same model goes on after the first.
-_EDITORS: WeakKeyDictionary[nn.Module, dict[LocFTHParams, LocFTEditor]] = WeakKeyDictionary()
 
 apply_locft_to_model = call_form(LocFTEditor)

@@ -11,7 +11,10 @@ EDITORS = Registry(
     {
         "none": "kgt_editor.editors.none:NoneEditor",
         "kgt": "kgt_editor.editors.kgt:KGTEditor",
-        "rome": "kgt_editor.editors.rome.editor:ROMEEditor",
+        "rome": "kgt_editor.editors.key_value.rome:ROMEEditor",
+        "memit": "kgt_editor.editors.key_value.memit:MEMITEditor",
+        "alphaedit": "kgt_editor.editors.key_value.alphaedit:AlphaEditEditor",
+        "ultraedit": "kgt_editor.editors.ultraedit:UltraEditEditor",
         "mend": "kgt_editor.editors.hypernet.mend:MENDEditor",
         "ke": "kgt_editor.editors.hypernet.ke:KEEditor",
         "ft": "kgt_editor.editors.ft:FTEditor",

@@ -59,8 +59,12 @@ def pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> 
     return ids, mask
 
 
-def encode_targets(model: nn.Module, tok: Any, contexts: Sequence[str], targets: Sequence[str]) -> TargetBatch:
-    """Batches ``contexts[i]`` continued by ``targets[i]``; the last target token is left out, it predicts nothing.
+def encode_targets(
+    model: nn.Module, tok: Any, contexts: Sequence[str], targets: Sequence[str], whole: bool = False
+) -> TargetBatch:
+    """Batches ``contexts[i]`` continued by ``targets[i]``.
+
+    The last target token predicts nothing and is left out, unless ``whole``.
 
     Raises:
         UsageError: a row is longer than the model can read.
@@ -69,7 +73,9 @@ def encode_targets(model: nn.Module, tok: Any, contexts: Sequence[str], targets:
     for context, (stem, target) in zip(contexts, pairs, strict=True):
         check_length(model, len(stem) + len(target), context)
     device = device_of(model)
-    ids, mask = pad_right([[*stem, *target][:-1] for stem, target in pairs], tok.pad_token_id or 0, device)
+    ids, mask = pad_right(
+        [[*stem, *target][: None if whole else -1] for stem, target in pairs], tok.pad_token_id or 0, device
+    )
     lengths = torch.tensor([len(target) for _, target in pairs])
     return TargetBatch(
         ids=ids,

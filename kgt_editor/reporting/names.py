@@ -14,7 +14,7 @@ NO_EDIT = "none"
 #: What stands where a measure has no value.
 NOTHING = "\N{EN DASH}"
 
-_LABELS = {NO_EDIT: "no edit", "locft": "LocFT-BF"}
+_LABELS = {NO_EDIT: "no edit", "locft": "LocFT-BF", "alphaedit": "AlphaEdit", "ultraedit": "UltraEdit"}
 
 #: Editors that keep every edit, as text or as a triple, to read it or to tune on it again; the others see it once.
 KEEP_EDITS = ("kgt", "icl", "oppu", "locft")

@@ -25,13 +25,16 @@ _COLOURS = {
     "icl": "#A89500",
     "oppu": "#6A4C93",
     "locft": "#8C564B",
+    "memit": "#B22222",
+    "alphaedit": "#3B3EAC",
+    "ultraedit": "#4D7C0F",
 }
 _MARKS = {
     "kgt": "o", "ft": "s", "rome": "^", "ke": "D", "kn": "v", "mend": "P", "none": "x", "icl": "*", "oppu": "h",
-    "locft": "d",
+    "locft": "d", "memit": "<", "alphaedit": ">", "ultraedit": "p",
 }  # fmt: skip
 _OTHER_COLOURS = ("#44475A", "#7B1E3A", "#004D40", "#AA4499", "#332288", "#117733")
-_OTHER_MARKS = ("<", ">", "p", "H", "8", "X")
+_OTHER_MARKS = ("H", "8", "X", "1", "2", "+")
 _PRESETS: tuple[tuple[str, Any], ...] = (
     ("D", (0, (1.5, 1.5))),
     ("o", (0, (5, 2))),

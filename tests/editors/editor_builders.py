@@ -11,11 +11,14 @@ from kgt_editor.editors.ft import FTHParams
 from kgt_editor.editors.hypernet.ke import KEHParams
 from kgt_editor.editors.hypernet.mend import MENDHParams
 from kgt_editor.editors.icl import ICLHParams
+from kgt_editor.editors.key_value.alphaedit import AlphaEditHParams
+from kgt_editor.editors.key_value.hparams import ROMEHParams
+from kgt_editor.editors.key_value.memit import MEMITHParams
 from kgt_editor.editors.kn.editor import KNHParams
 from kgt_editor.editors.locft import LocFTHParams
 from kgt_editor.editors.none import NoneHParams
 from kgt_editor.editors.oppu.editor import OPPUHParams
-from kgt_editor.editors.rome.editor import ROMEHParams
+from kgt_editor.editors.ultraedit import UltraEditHParams
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 
 LORA_MODULES = {"gpt2": ("c_attn", "c_fc"), "llama": ("q_proj", "v_proj", "up_proj")}
@@ -52,6 +55,21 @@ def rome_hparams(model: Any, **changes: Any) -> ROMEHParams:
         **ROME_MODULES[model.config.model_type],
     }
     return ROMEHParams(**{**values, **changes})
+
+
+def memit_hparams(model: Any, **changes: Any) -> MEMITHParams:
+    values = rome_hparams(model).model_dump(exclude={"alg_name", "mom2_adjustment"}, exclude_unset=True)
+    # A random model's keys are small beside the second moments of a text.
+    return MEMITHParams(**{**values, "layers": (0, 1), "mom2_update_weight": 1.0, **changes})
+
+
+def alphaedit_hparams(model: Any, **changes: Any) -> AlphaEditHParams:
+    values = rome_hparams(model).model_dump(exclude={"alg_name", "mom2_adjustment"}, exclude_unset=True)
+    return AlphaEditHParams(**{**values, "layers": (0, 1), "nullspace_threshold": 0.1, "L2": 1e-3, **changes})
+
+
+def ultraedit_hparams(model: Any, **changes: Any) -> UltraEditHParams:
+    return UltraEditHParams(**{"inner_params": tuple(MEND_LAYERS[model.config.model_type]), "lr": 1e-2, **changes})
 
 
 def mend_hparams(model: Any, **changes: Any) -> MENDHParams:
@@ -138,6 +156,9 @@ BUILDERS: dict[str, Callable[..., HParams]] = {
     "none": none_hparams,
     "kgt": kgt_hparams,
     "rome": rome_hparams,
+    "memit": memit_hparams,
+    "alphaedit": alphaedit_hparams,
+    "ultraedit": ultraedit_hparams,
     "mend": mend_hparams,
     "ke": ke_hparams,
     "ft": ft_hparams,

@@ -11,9 +11,9 @@ import torch
 
 from kgt_editor import registry
 from kgt_editor.editors import base
+from kgt_editor.editors.key_value.rome import ROMEEditor
 from kgt_editor.editors.names import EDITORS
 from kgt_editor.editors.none import NoneEditor
-from kgt_editor.editors.rome.editor import ROMEEditor
 from kgt_editor.errors import KgtError, UsageError
 
 HPARAMS = Path(__file__).parents[2] / "hparams"
@@ -119,7 +119,7 @@ def test_the_row_without_edit_needs_no_file(tmp_path: Path) -> None:
 
 
 def test_unknown_editors_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"unknown editor 'roma'; did you mean 'rome'.*known: none, kgt, rome, mend"):
+    with pytest.raises(UsageError, match=r"unknown editor 'roma'; did you mean 'rome'.*known: none, kgt, rome, memit"):
         base.get_editor_class("roma")
 
 

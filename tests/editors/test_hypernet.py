@@ -8,7 +8,7 @@ import torch
 from editor_builders import MEND_LAYERS, mend_hparams
 
 from kgt_editor.editors.base import restore_model
-from kgt_editor.editors.hypernet.factors import (
+from kgt_editor.editors.factors import (
     Factors,
     edited_logits,
     gradient_factors,

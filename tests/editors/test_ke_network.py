@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from editor_builders import MEND_LAYERS
 
-from kgt_editor.editors.hypernet.factors import Factors, gradient_factors, layer_shapes
+from kgt_editor.editors.factors import Factors, gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet.ke_network import KENetwork, root_mean_square, weight_scales
 from kgt_editor.editors.targets import TargetBatch, encode_targets
 from kgt_editor.lm.layers import linear_layer

@@ -10,6 +10,7 @@ from editor_builders import locft_hparams
 from kgt_editor.data.record import Record
 from kgt_editor.editors import locft
 from kgt_editor.editors.base import restore_model
+from kgt_editor.editors.by_weights import same_editor
 from kgt_editor.editors.locft import LocFTEditor, apply_locft_to_model
 from kgt_editor.lm.scoring import score_targets
 
@@ -85,5 +86,5 @@ def test_the_call_form_goes_on_after_its_last_call(tiny_gpt2: LM, tiny_records: 
     hparams = locft_hparams(model)
     for record in tiny_records[:2]:
         apply_locft_to_model(model, tok, [record.request()], hparams)
-    (editor,) = locft._EDITORS[model].values()
+    editor = same_editor(LocFTEditor, model, hparams)
     assert len(editor.edits_in(model)) == 2

@@ -10,7 +10,7 @@ import torch
 from editor_builders import MEND_LAYERS, mend_hparams
 
 from kgt_editor.editors.base import restore_model
-from kgt_editor.editors.hypernet.factors import Factors, gradient_factors, layer_shapes
+from kgt_editor.editors.factors import Factors, gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet.mend import MENDEditor, apply_mend_to_model
 from kgt_editor.editors.hypernet.mend_network import MENDNetwork
 from kgt_editor.editors.hypernet.training import Sampler, batch_losses

@@ -9,8 +9,10 @@ import torch
 from editor_builders import rome_hparams
 from torch.nn.functional import kl_div
 
-from kgt_editor.editors.rome.editor import ROMEEditor, ROMEHParams, ValueSearch, apply_rome_to_model, rank_one_update
-from kgt_editor.editors.rome.keys import Covariance, key_covariance
+from kgt_editor.editors.key_value.hparams import ROMEHParams
+from kgt_editor.editors.key_value.keys import Covariance, key_moments
+from kgt_editor.editors.key_value.rome import ROMEEditor, apply_rome_to_model, rank_one_update
+from kgt_editor.editors.key_value.search import ValueSearch
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import linear_layer
 from kgt_editor.lm.scoring import score_targets
@@ -182,7 +184,8 @@ def test_covariance_protects_the_keys_it_was_counted_on(
     text.write_text("\n".join(record.query for record in tiny_records), encoding="utf-8")
     name = rome_hparams(model).rewrite_module_tmp.format(1)
     own, *others = (subject_key(model, tok, name, record.query) for record in tiny_records[8:])
-    covariance = key_covariance(model, tok, name, str(text), 1000, torch.float64)
+    moments = key_moments(model, tok, [name], str(text), 1000, torch.float64)
+    covariance = Covariance.of(moments[name], name)
     delta = torch.ones(32)
 
     def spill(update: torch.Tensor) -> float:

@@ -11,8 +11,8 @@ from editor_builders import rome_hparams
 
 from kgt_editor.data.world import load_world
 from kgt_editor.editors.base import create_editor, restore_model
-from kgt_editor.editors.rome.editor import ROMEEditor, apply_rome_to_model
-from kgt_editor.editors.rome.keys import context_prefixes, key_covariance
+from kgt_editor.editors.key_value.keys import Covariance, context_prefixes, key_moments
+from kgt_editor.editors.key_value.rome import ROMEEditor, apply_rome_to_model
 from kgt_editor.errors import NumericalError, UsageError
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.scoring import score_targets
@@ -41,8 +41,8 @@ def test_covariance_is_the_mean_outer_product_of_the_keys(
     text.write_text("\n".join(lines), encoding="utf-8")
     name = rome_hparams(model).rewrite_module_tmp.format(1)
     seen: list[tuple[int, int]] = []
-    covariance = key_covariance(
-        model, tok, name, str(text), 1000, torch.float64, lambda _, done, total: seen.append((done, total))
+    found = key_moments(
+        model, tok, [name], str(text), 1000, torch.float64, lambda _, done, total: seen.append((done, total))
     )
     keys = []
     for line in lines:
@@ -52,12 +52,14 @@ def test_covariance_is_the_mean_outer_product_of_the_keys(
     stacked = torch.cat(keys).double()
     moments = stacked.T @ stacked / len(stacked)
     ridge = 1e-6 * moments.diagonal().mean() * torch.eye(len(moments))
+    torch.testing.assert_close(found[name], moments, rtol=1e-4, atol=1e-8)
+    covariance = Covariance.of(found[name], name)
     torch.testing.assert_close(covariance.factor @ covariance.factor.T, moments + ridge, rtol=1e-4, atol=1e-8)
     assert seen[-1] == (len(lines), len(lines))
-    again = key_covariance(
-        model, tok, name, str(text), 1000, torch.float64, lambda *_: pytest.fail("not from the cache")
+    again = key_moments(
+        model, tok, [name], str(text), 1000, torch.float64, lambda *_: pytest.fail("not from the cache")
     )
-    torch.testing.assert_close(again.factor, covariance.factor)
+    assert torch.equal(again[name], found[name])
 
 
 @pytest.mark.parametrize("preset", ["rome", "rome:no-covariance"])
@@ -71,7 +73,7 @@ def test_the_testbed_is_edited_with_and_without_covariance(
     assert editor.hparams.mom2_adjustment is (preset == "rome")
     progress: list[tuple[str, int, int]] = []
     editor.prepare(model, tok, (), lambda *seen: progress.append(seen))
-    assert progress[-1:] == ([("ROME statistics", 2000, 2000)] if preset == "rome" else [])
+    assert progress[-1:] == ([("statistics of the keys", 2000, 2000)] if preset == "rome" else [])
     made = 0
     for record in load_world().validation[:8]:
         edited, restore = editor.apply(model, tok, [record.request()], return_orig_weights=True)
@@ -110,7 +112,9 @@ def test_covariance_of_a_model_that_gives_nan_is_refused(
     with torch.no_grad():
         model.transformer.h[1].mlp.c_fc.bias.fill_(float("nan"))
     with pytest.raises(NumericalError, match=r"h\.1\.mlp\.c_proj.*cannot be inverted"):
-        key_covariance(model, tok, "transformer.h.1.mlp.c_proj", "world", 20, torch.float32)
+        ROMEEditor(rome_hparams(model, mom2_adjustment=True, mom2_dataset="world", mom2_n_samples=20)).prepare(
+            model, tok
+        )
 
 
 def test_the_text_may_be_what_the_training_records_say(tiny_gpt2, tiny_records, tmp_path):
@@ -123,9 +127,9 @@ def test_the_text_may_be_what_the_training_records_say(tiny_gpt2, tiny_records, 
     text = tmp_path / "said.txt"
     text.write_text("\n".join(dict.fromkeys(said)))
     layer = "transformer.h.1.mlp.c_proj"
-    wanted = key_covariance(model, tok, layer, str(text), 10_000, torch.float64)
-    found = key_covariance(model, tok, layer, "training", 10_000, torch.float64, training=tiny_records)
-    assert torch.equal(found.factor, wanted.factor)
+    wanted = key_moments(model, tok, [layer], str(text), 10_000, torch.float64)
+    found = key_moments(model, tok, [layer], "training", 10_000, torch.float64, training=tiny_records)
+    assert torch.equal(found[layer], wanted[layer])
     assert not any(record.target_new in line for record in tiny_records for line in said if record.query in line)
     editor = ROMEEditor(rome_hparams(model, mom2_adjustment=True))
     assert editor.hparams.mom2_dataset == "training"

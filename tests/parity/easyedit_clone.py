@@ -1,7 +1,7 @@
-"""EasyEdit's own ROME, FT and KN, from a clone that the user has.
+"""EasyEdit's own methods, from a clone that the user has.
 
 The clone is the folder in ``EASYEDIT_HOME``, or the one on ``PYTHONPATH``. Its packages import every method and, with
-them, some thirty packages, seed the random generators and set up logging. The modules of three methods need none of
+them, some thirty packages, seed the random generators and set up logging. The modules of a few methods need none of
 that, so their parent packages are put in place empty.
 """
 
@@ -17,7 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from unittest.mock import MagicMock
 
-PACKAGES = ("easyeditor", "easyeditor.models", *(f"easyeditor.models.{name}" for name in ("rome", "ft", "kn")))
+METHODS = ("rome", "ft", "kn", "memit", "alphaedit", "ultraedit")
+PACKAGES = (
+    *("easyeditor", "easyeditor.models", *(f"easyeditor.models.{name}" for name in METHODS)),
+    *("easyeditor.trainer", "easyeditor.trainer.algs", "easyeditor.trainer.algs.malmen"),
+)
 
 # Imported by ROME's modules; used for nothing but counting the covariance on Wikipedia (datasets), or nothing at all.
 UNUSED = ("datasets", "matplotlib", "matplotlib.style")

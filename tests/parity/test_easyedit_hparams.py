@@ -16,6 +16,9 @@ FILES = [
     for editor in ("ROME", "MEND", "KN", "FT")
     for model in ("gpt2-xl", "llama-7b", "llama3-8b")
 ]
+FILES += [f"MEMIT/{model}.yaml" for model in ("gpt2-xl", "llama-7b")]
+FILES += [f"AlphaEdit/{model}.yaml" for model in ("gpt2-xl", "llama3-8b")]
+FILES += ["UltraEdit/llama3-8b-instruct.yaml"]
 every_file = pytest.mark.parametrize("name", FILES)
 
 
@@ -39,11 +42,13 @@ def test_it_loads_unchanged(name: str, easyedit_home: Path) -> None:
     path, cls = file_of(easyedit_home, name)
     hparams = cls.from_hparams(path)
     read = {key: value for key, value in read_yaml(path).items() if key in cls.model_fields}
-    assert len(read) >= 8
+    assert len(read) >= 7
     for key, value in read.items():
         ours = getattr(hparams, key)
         if key == "context_template_length_params":
             ours = [list(pair) for pair in ours]
+        if key == "alg_name":
+            value = value.upper()
         assert number(ours) == number(value), key
 
 

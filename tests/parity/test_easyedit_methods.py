@@ -18,9 +18,10 @@ import torch
 from easyedit_clone import imported
 
 from kgt_editor.editors.ft import FTEditor, FTHParams
+from kgt_editor.editors.key_value.hparams import ROMEHParams
+from kgt_editor.editors.key_value.keys import Covariance, key_moments
+from kgt_editor.editors.key_value.rome import ROMEEditor
 from kgt_editor.editors.kn.editor import KNEditor, KNHParams
-from kgt_editor.editors.rome.editor import ROMEEditor, ROMEHParams
-from kgt_editor.editors.rome.keys import key_covariance
 from kgt_editor.lm.layers import frozen
 from kgt_editor.lm.tokens import continuation_ids
 from kgt_editor.requests import EditRequest
@@ -113,7 +114,8 @@ def test_rome_makes_the_same_rank_one_update(
     layer = common["rewrite_module_tmp"].format(1)
     if mom2_adjustment:
         # Theirs is counted on a download of Wikipedia; the statistics are an input here, the same for both.
-        factor = key_covariance(model, tok, layer, str(text), 1000, torch.float64).factor
+        moments = key_moments(model, tok, [layer], str(text), 1000, torch.float64)[layer]
+        factor = Covariance.of(moments, layer).factor
         inverse = torch.cholesky_inverse(factor).float()
         monkeypatch.setitem(theirs.compute_u.inv_mom2_cache, (model.config._name_or_path, layer), inverse)
     hparams = ROMEHParams(**{k: v for k, v in common.items() if k not in ROMEHParams.IGNORED_KEYS})

@@ -18,8 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kgt_editor.editors.base import Progress, call_form
+from kgt_editor.editors.factors import layer_shapes
 from kgt_editor.editors.hypernet.editor import HypernetEditor, HypernetHParams
-from kgt_editor.editors.hypernet.factors import layer_shapes
 from kgt_editor.editors.hypernet.ke_network import KENetwork, weight_scales
 from kgt_editor.editors.hypernet.training import Sampler, batch_losses, fit
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from kgt_editor.editors.hypernet.factors import Factors, gradient_factors
+from kgt_editor.editors.factors import Factors, gradient_factors
 from kgt_editor.editors.hypernet.training import Hypernetwork
 from kgt_editor.editors.targets import TargetBatch
 from kgt_editor.lm.layers import linear_layer

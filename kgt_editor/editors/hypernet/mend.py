@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kgt_editor.editors.base import Progress, call_form
+from kgt_editor.editors.factors import gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet.editor import HypernetEditor, HypernetHParams
-from kgt_editor.editors.hypernet.factors import gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet.mend_network import MENDNetwork
 from kgt_editor.editors.hypernet.training import Sampler, batch_losses, fit
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from kgt_editor.editors.hypernet.factors import Factors, gradient_factors, has_gradient
+from kgt_editor.editors.factors import Factors, gradient_factors, has_gradient
 from kgt_editor.editors.hypernet.training import Hypernetwork
 from kgt_editor.editors.targets import TargetBatch
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Progress
-from kgt_editor.editors.hypernet.factors import Factors, edited_logits, target_logits
+from kgt_editor.editors.factors import Factors, edited_logits, target_logits
 from kgt_editor.editors.targets import TargetBatch, encode_targets
 from kgt_editor.errors import NumericalError, UsageError
 

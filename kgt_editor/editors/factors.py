@@ -1,7 +1,7 @@
 """Gradients of linear layers as rank-one factors, and what changes in that form do to a forward pass.
 
 The gradient of a linear layer's weight is a sum over tokens of outer products delta u^T, u the layer's input and delta
-the loss's gradient at its output (Mitchell et al. 2022, "Fast Model Editing at Scale", eq. 2). Hypernetworks that work
+the loss's gradient at its output (Mitchell et al. 2022, "Fast Model Editing at Scale", eq. 2). Editors that work
 on those factors never hold a matrix for each edit of a batch.
 """
 

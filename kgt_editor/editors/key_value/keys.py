@@ -74,59 +74,71 @@ def context_prefixes(
 
 @dataclass(frozen=True)
 class Covariance:
-    """Second moments C = E[k k^T] of a layer's inputs, as their Cholesky factor (in, in)."""
+    """Second moments C = E[k k^T] of a layer's inputs, as their Cholesky factor (in, in), float64."""
 
     factor: Tensor
 
-    def solve(self, key: Tensor) -> Tensor:
-        """C^-1 key, (in,)."""
-        return torch.cholesky_solve(key.to(self.factor.dtype)[:, None], self.factor)[:, 0].to(key.dtype)
+    @classmethod
+    def of(cls, moments: Tensor, layer: str) -> Covariance:
+        """From C itself, (in, in), of the linear layer called ``layer``.
+
+        Raises:
+            NumericalError: C cannot be inverted: too short a text, or NaN.
+        """
+        ridge = _RIDGE * moments.diagonal().mean()
+        factor, broken = torch.linalg.cholesky_ex(moments + ridge * torch.eye(len(moments), device=moments.device))
+        if bool(broken) or not bool(factor.isfinite().all()):
+            raise NumericalError(
+                f"the covariance of the keys of '{layer}' cannot be inverted; give a longer text as mom2_dataset "
+                "(several times as many tokens as the layer has inputs), or set mom2_adjustment: false for ROME"
+            )
+        return cls(factor)
+
+    def solve(self, keys: Tensor) -> Tensor:
+        """C^-1 k of one key, (in,), or of several, (keys, in)."""
+        columns = keys.reshape(-1, keys.shape[-1]).T.to(self.factor.dtype)
+        return torch.cholesky_solve(columns, self.factor).T.reshape(keys.shape).to(keys.dtype)
 
 
-def key_covariance(
+def key_moments(
     model: nn.Module,
     tok: Any,
-    layer: str,
+    layers: Sequence[str],
     dataset: str,
     samples: int,
     dtype: torch.dtype,
     progress: Progress | None = None,
     training: Sequence[Record] = (),
-) -> Covariance:
-    """Counts C of the linear layer ``layer`` over the tokens of a text.
+) -> dict[str, Tensor]:
+    """Counts C of linear layers over the tokens of a text, (in, in) and float64 by layer.
 
-    Kept on disk under the hash of the weights, the text and the numbers given.
+    Kept on disk, a file a layer, under the hash of the weights, the text and the numbers given.
 
     Args:
         model, tok: the unedited model and its tokenizer.
-        layer: name of the layer.
+        layers: names of the layers.
         dataset: path of a local text, one passage a line; ``training``: what the training records say, before any
             edit; or ``world``: the sentences the testbed models know.
         samples: how many passages are read.
-        dtype: type the products are summed in; C is inverted in float64.
+        dtype: type the products are summed in.
         progress: called with passages done and their number.
         training: the training records.
 
     Raises:
         UsageError: ``dataset`` is no file that can be read and neither of the two words, or there are no records.
-        NumericalError: the text is too short for C to be inverted, or the model gives NaN on it.
     """
     passages = _passages(dataset, samples, training)
-    key = cache.text_hash(COVARIANCE_VERSION, cache.weights_hash(model), layer, str(dtype), *passages)
-    with cache.alone("covariance", key):
-        kept = cache.load("covariance", key)
-        if kept is None or set(kept) != {"moments"}:
-            kept = {"moments": _count_moments(model, tok, layer, passages, dtype, progress)}
-            cache.save("covariance", key, kept)
-    moments = kept["moments"].to(device_of(model), torch.float64)
-    ridge = _RIDGE * moments.diagonal().mean()
-    factor, broken = torch.linalg.cholesky_ex(moments + ridge * torch.eye(len(moments), device=moments.device))
-    if bool(broken) or not bool(factor.isfinite().all()):
-        raise NumericalError(
-            f"ROME: the covariance of the keys of '{layer}' over {dataset} cannot be inverted; give a longer text "
-            "(several times as many tokens as the layer has inputs) or set mom2_adjustment: false"
-        )
-    return Covariance(factor)
+    weights = cache.weights_hash(model)
+    keys = {name: cache.text_hash(COVARIANCE_VERSION, weights, name, str(dtype), *passages) for name in layers}
+    with cache.alone("covariance", cache.text_hash(*keys.values())):
+        kept = {name: cache.load("covariance", key) for name, key in keys.items()}
+        found = {name: value["moments"] for name, value in kept.items() if value and set(value) == {"moments"}}
+        missing = [name for name in layers if name not in found]
+        if missing:
+            found |= _count_moments(model, tok, missing, passages, dtype, progress)
+            for name in missing:
+                cache.save("covariance", keys[name], {"moments": found[name]})
+    return {name: found[name].to(device_of(model), torch.float64) for name in layers}
 
 
 def _passages(dataset: str, samples: int, training: Sequence[Record]) -> list[str]:
@@ -169,23 +181,24 @@ def _statements(record: Record) -> Iterator[str]:
 
 @torch.no_grad()
 def _count_moments(
-    model: nn.Module, tok: Any, layer: str, passages: list[str], dtype: torch.dtype, progress: Progress | None
-) -> Tensor:
+    model: nn.Module, tok: Any, layers: list[str], passages: list[str], dtype: torch.dtype, progress: Progress | None
+) -> dict[str, Tensor]:
     device = device_of(model)
     longest = max_positions(model) or 1024
     batch_size = 64
-    width = linear_layer(model, layer).shape[1]
-    total = torch.zeros(width, width, dtype=dtype, device=device)
+    widths = {name: linear_layer(model, name).shape[1] for name in layers}
+    totals = {name: torch.zeros(width, width, dtype=dtype, device=device) for name, width in widths.items()}
     count = 0
     with frozen(model):
         for start in range(0, len(passages), batch_size):
             rows = [row[:longest] for row in tok(passages[start : start + batch_size]).input_ids]
             ids, mask = pad_right(rows, tok.pad_token_id or 0, device)
-            with Trace(model, [layer], stop=True) as trace:
+            with Trace(model, layers, stop=True) as trace:
                 model(input_ids=ids, attention_mask=mask, use_cache=False)
-            keys = trace[layer].input[mask.bool()].to(dtype)
-            total += keys.T @ keys
-            count += len(keys)
+            for name in layers:
+                keys = trace[name].input[mask.bool()].to(dtype)
+                totals[name] += keys.T @ keys
+            count += int(mask.sum())
             if progress is not None:
-                progress("ROME statistics", min(start + batch_size, len(passages)), len(passages))
-    return total / count
+                progress("statistics of the keys", min(start + batch_size, len(passages)), len(passages))
+    return {name: total / count for name, total in totals.items()}
