@@ -9,14 +9,17 @@ from typing import Any
 from tables_common import MODELS, RESULTS, read, share, table
 
 EDITORS = (
-    "none", "kgt", "kgt:user", "kgt:paper", "rome", "mend", "mend:norm-edit", "mend:random-locality", "ke",
-    "ke:random-locality", "kn", "kn:unfiltered", "ft", "ft:m", "ft:wide", "locft", "oppu", "icl",
-    "icl:bm25",
+    "none", "kgt", "kgt:user", "kgt:paper", "rome", "memit", "alphaedit", "ultraedit", "mend", "mend:norm-edit",
+    "mend:random-locality", "mend:authors", "ke", "ke:random-locality", "kn", "kn:unfiltered", "ft", "ft:m",
+    "ft:wide", "locft", "oppu", "icl", "icl:bm25",
 )  # fmt: skip
 METRICS = ("efficacy score / accuracy", "paraphrase score / accuracy", "neighbourhood score", "unedited recall")
 # What runs of schema version 4 have besides.
 WRITTEN = {"efficacy_exact": "written", "efficacy_contained": "in text", "paraphrase_contained": "paraphr. in text"}
 _BESIDES = {"same_subject_kept": "same subject kept", **WRITTEN}
+_BEFORE_AFTER = ("efficacy_score", "efficacy_accuracy", "paraphrase_accuracy", "neighbourhood_score", "unedited_recall")
+# Earlier runs had these settings under the editor's plain name.
+_TODAY = {"kn": "kn:unfiltered", "ft": "ft:wide"}
 ABILITIES = {
     "recall_held_out": "recall, other words",
     "follows_reasoning_held_out": "follows a fact",
@@ -31,11 +34,12 @@ ABILITIES = {
 def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join(EDITORS)) -> str:
     """A row an editor, from the committed run of one model, mode and size that has the most; others fill the gaps.
 
-    A sequential table has the latencies too: its runs had the machine to themselves.
+    A sequential table has the latencies too. ``before/world`` takes the runs on the earlier testbeds.
     """
+    folder, _, dataset = dataset.rpartition("/")
     wanted, asked = editors.split(","), (dataset, mode, model, size)
     fitting = []
-    for path in sorted(RESULTS.glob("testbed/*/summary.json")):
+    for path in sorted(RESULTS.glob(f"{folder or 'testbed'}/*/summary.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         fits = {
             row["editor"]: row
@@ -63,19 +67,45 @@ def _mean(row: dict[str, Any], metric: str) -> str:
     return f"dead ({row['dead']})" if row.get("dead") else share(found and found["mean"])
 
 
-def practice(*models: str) -> str:
-    """What testbeds can do with facts in a context: as shipped, and after practice on some subjects alone."""
+def before_after(mode: str, model: str, size: str) -> str:
+    """A row an editor on the world: before, on the testbed that had practised on all subjects, and now.
+
+    What went by another name before stands under today's.
+    """
+    before, now = (_world_rows(folder, mode, model, size) for folder in ("before", "testbed"))
+    before = {_TODAY.get(name, name): row for name, row in before.items()}
+    lines = []
+    for name in EDITORS:
+        if name in before and name in now:
+            both = before[name], now[name]
+            cells = [" -> ".join(_mean(one, metric) for one in both) for metric in _BEFORE_AFTER]
+            lines.append([name, *cells, " -> ".join(str(len(one["seeds"])) for one in both)])
+    return table(["editor", *(metric.replace("_", " ") for metric in _BEFORE_AFTER), "seeds"], lines)
+
+
+def _world_rows(folder: str, mode: str, model: str, size: str) -> dict[str, dict[str, Any]]:
+    """The rows of a folder's runs on the world by editor, of an editor's those with most seeds."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(RESULTS.glob(f"{folder}/*/summary.json")):
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == ("world", mode, model, size):
+                known = found.get(row["editor"])
+                if known is None or len(row["seeds"]) > len(known["seeds"]):
+                    found[row["editor"]] = row
+    return found
+
+
+def abilities(*models: str) -> str:
+    """What testbeds can do with facts in a context: before, on all facts; now, on subjects that no example named."""
     lines = []
     for model in models:
-        shipped = json.loads((MODELS / model / "manifest.json").read_text(encoding="utf-8"))
-        trial = read("testbed", "practice", f"{model}.json")
-        sides = {
-            "as shipped: practised on all subjects": shipped["abilities"],
-            "practised on some: the others": trial["abilities"],
-            "practised on some: those": trial["abilities_of_instructed_subjects"],
-        }
-        lines += [[model, label, *(share(found[name]) for name in ABILITIES)] for label, found in sides.items()]
-    return table(["model", "facts asked about", *ABILITIES.values()], lines)
+        manifest = json.loads((MODELS / model / "manifest.json").read_text(encoding="utf-8"))
+        sides = [("before, all subjects", read("before", f"abilities-{model}.json")["abilities"])]
+        if "abilities_of_instructed_subjects" in manifest:
+            sides += [("now, subjects held out", manifest["abilities"])]
+            sides += [("now, subjects instructed", manifest["abilities_of_instructed_subjects"])]
+        lines += [[model, label, *(share(found[name]) for name in ABILITIES)] for label, found in sides]
+    return table(["model", "", *ABILITIES.values()], lines)
 
 
 def _metrics(row: dict[str, Any]) -> list[str]:
@@ -133,9 +163,11 @@ def real(dataset: str, which: str = "all") -> str:
 
 
 def known(dataset: str) -> str:
-    """How many records of a data set the models know, of those that ``--known-only`` asked."""
+    """How many records of a data set the models know, of those that ``--known-only`` asked; ``before/counterfact``
+    takes the runs on the earlier testbeds."""
+    folder, _, dataset = dataset.rpartition("/")
     rows = []
-    for path in sorted(RESULTS.glob("testbed/*/manifest.json")):
+    for path in sorted(RESULTS.glob(f"{folder or 'testbed'}/*/manifest.json")):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["config"]["dataset"] == dataset and (found := manifest["known_only"]):
             rows.append([manifest["config"]["model"], str(found["asked"]), str(found["known"]), share(found["share"])])

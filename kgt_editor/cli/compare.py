@@ -51,6 +51,12 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="FILE",
         help="facts, as PARAREL's: an edited subject's others are asked too, and should be answered as before",
     )
+    add(
+        "--order",
+        type=Path,
+        metavar="FILE",
+        help='order of editing, {"0": [case numbers], ...} a seed, as others have published theirs',
+    )
     add("--known-only", action="store_true", help="only facts that the model answers rightly before any edit")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--size", type=positive, metavar="N", help=f"edits a seed (default: {DEFAULT_SIZE})")
@@ -148,6 +154,7 @@ def build_config(options: argparse.Namespace, hparams_dir: Path) -> RunConfig:
         dataset=options.dataset,
         data=options.data,
         same_subject=options.same_subject,
+        order=options.order,
         sizes=sizes,
         seeds=options.seeds,
         mode=options.mode,
@@ -212,7 +219,7 @@ def _compare(options: argparse.Namespace, words: Sequence[str], hparams_dir: Pat
     check_options(options)
     with download_bar(stderr) as progress:
         request = check_request(config, options.out, progress, options.launcher != "ray", hparams_dir)
-    for note in hparams_notes(request):
+    for note in (*request.notes, *hparams_notes(request)):
         stderr.print(Text(note))
     if (records := request.data.records) is request.data.all_records:
         stderr.print(Text(f"all {len(records):,} records of '{config.dataset}' are for editing: none are to train on"))

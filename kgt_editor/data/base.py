@@ -38,6 +38,7 @@ class DataSet:
         skipped_prompts: prompts of the other records that judge nothing: reason and how many.
         histories: users' histories, in a data set of those.
         all_records: every edit of the file, where the pools are dealt from one; see :meth:`reaching`.
+        orders: case numbers in an order of editing by seed; see :mod:`kgt_editor.data.order`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class DataSet:
     skipped_prompts: Mapping[str, int] = field(default_factory=dict)
     histories: tuple[UserHistory, ...] = ()
     all_records: tuple[Record, ...] = ()
+    orders: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
     @property
     def everything(self) -> tuple[Record, ...]:
@@ -74,7 +76,8 @@ class DataSet:
     def sample(self, size: int, seed: int) -> list[Record]:
         """The first ``size`` records in the order ``seed`` gives: sets of growing size are nested.
 
-        The order is that of a hash of seed and case number, so no library's random generator can change it.
+        The order is that of a hash of seed and case number, so no library's random generator can change it. Where
+        ``orders`` has one for the seed, its cases come first.
 
         Raises:
             UsageError: ``size`` is below one or above the pool.
@@ -87,7 +90,12 @@ class DataSet:
                 f"size {size} is not between 1 and the {len(self.records)} reported records of '{self.name}' "
                 f"(besides them it has {kept}, {len(self.known_facts)} known facts){also}"
             )
-        return sorted(self.records, key=lambda record: seeded_key(seed, str(record.case_id)))[:size]
+        places = {case: place for place, case in enumerate(self.orders.get(seed, ()))}
+
+        def key(record: Record) -> tuple[int, str]:
+            return places.get(record.case_id, len(places)), seeded_key(seed, str(record.case_id))
+
+        return sorted(self.records, key=key)[:size]
 
 
 def seeded_key(seed: int, text: str) -> str:

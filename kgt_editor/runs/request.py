@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from kgt_editor.data import base as data_base
 from kgt_editor.data.base import DataSet
 from kgt_editor.data.extension import read_questions
+from kgt_editor.data.order import in_order
 from kgt_editor.editors.base import Editor, create_editor, get_editor_class, names
 from kgt_editor.errors import UsageError
 from kgt_editor.lm.loading import check_model, check_placement, model_revision, tell_slow_dtype
@@ -28,6 +29,7 @@ class RunConfig(BaseModel):
     dataset: str
     data: Path | None = None
     same_subject: Path | None = None
+    order: Path | None = None
     sizes: tuple[int, ...]
     seeds: int
     mode: Literal["sequential", "single"]
@@ -73,6 +75,7 @@ class Request:
         data: the data set.
         out: where runs go.
         shipped: where the YAMLs lie that serve where ``config.hparams_dir`` has none.
+        notes: what the user should know of the data.
     """
 
     config: RunConfig
@@ -80,6 +83,7 @@ class Request:
     data: DataSet
     out: Path
     shipped: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -131,6 +135,10 @@ def check_request(
             f"data set '{config.dataset}' is told in steps, not in edits: run benchmarks/measure/conflicts.py"
         )
     data.sample(config.count, 0)
+    notes = []
+    if config.order:
+        data, note = in_order(data, config.order, config.count, config.seeds)
+        notes += [note] if note else []
     check_model(config.model)
     unused = [key for key in config.overrides if not any(_applies(key, name) for name in rows)]
     if unused:
@@ -145,7 +153,7 @@ def check_request(
         }
         editors[name] = create_editor(name, config.model, config.hparams_dir, changes, shipped)
     check_writable(out)
-    return Request(config, editors, data, out, shipped)
+    return Request(config, editors, data, out, shipped, tuple(notes))
 
 
 def hparams_sources(request: Request) -> dict[str, str]:
@@ -201,8 +209,11 @@ def resolved_config(request: Request) -> dict[str, Any]:
     """The request as the manifest holds it: with every hyperparameter, and the revision of the data."""
     config = request.config
     revision = model_revision(config.model)
+    asked = config.model_dump(mode="json")
+    if config.order is None:  # runs from before there were orders are still the same runs
+        del asked["order"]
     return {
-        **config.model_dump(mode="json"),
+        **asked,
         **({} if revision is None else {"model_revision": revision}),
         # Where the YAMLs lie says nothing of the run (their content is below) and much of the machine.
         "hparams_dir": config.hparams_dir.name,

@@ -136,6 +136,15 @@ def test_a_sequence_can_be_all_records_of_a_file(compare, fake_editors, counterf
     assert {line["metrics"]["neighbourhood_score"] for line in last if line["case_id"] == 61} == {None}
 
 
+def test_edits_are_made_in_a_published_order(compare, fake_editors, tmp_path):
+    order = tmp_path / "order.json"
+    order.write_text(json.dumps({"0": list(range(59, -1, -1))}))
+    code, _, err = compare("--size", "4", "--editors", "memory", "--order", str(order))
+    assert code == 0, err
+    edited = [line["case_id"] for line in read(the_run(tmp_path), "records.jsonl") if line["editor"] == "memory"]
+    assert edited == sorted(edited, reverse=True)
+
+
 def test_sizes_are_evaluated_along_one_sequence(compare, fake_editors, tmp_path):
     assert compare("--sizes", "4,2", "--editors", "memory,fake")[0] == 0
     folder = the_run(tmp_path)
