@@ -15,8 +15,23 @@ def test_the_profiles_name_the_cells_of_tables_and_figures(tmp_path, capsys):
         told = capsys.readouterr().err
         assert told.count("to run: compare.py") == runs
         assert "kgt:user" in told
-        assert f"--sizes {','.join(map(str, paper.PROFILES[profile].sizes))} " in told
+        assert f"--sizes {','.join(map(str, paper.PROFILES[profile][0].sizes))} " in told
     assert not list(tmp_path.iterdir())
+
+
+def test_the_real_profile_measures_all_editors_then_the_fast_ones_further(tmp_path, capsys):
+    file = tmp_path / "counterfact.json"
+    file.write_text("[]")
+    out = tmp_path / "out"
+    assert paper.main(["--profile", "real", "--dry-run", "--out", str(out), "--counterfact", str(file)]) == 0
+    told = capsys.readouterr().err
+    assert "counterfact-extension is left out" in told
+    runs = [line for line in told.splitlines() if "to run: compare.py" in line]
+    assert len(runs) == 4
+    assert all("alphaedit" in run for run in runs[::2])
+    assert all("--model smollm2-135m" in run for run in runs[:2])
+    assert "--sizes 500,1000,5000 " in runs[1]
+    assert "rome" not in runs[1]
 
 
 def test_without_their_files_the_papers_data_sets_are_left_out_aloud(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 kgt paper --profile smoke      # a minute: do all parts work here?
 kgt paper --profile testbed    # the shipped models; an hour on two cores
+kgt paper --profile real --counterfact counterfact.json --extension extension.json   # SmolLM2-135M; hours, in sittings
 kgt paper --profile gpu --counterfact counterfact.json   # the paper's models
 
 One run of compare.py for each model and data set, at all numbers of edits, under ``--out``. A run that is there already
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,15 @@ from kgt_editor.folders import shipped_hparams
 PROGRAM = "paper.py"
 # The paper's rows; kgt:user is Figure 3's feedback on relations, kgt:paper Algorithm 1 as printed.
 EDITORS = ("ft", "rome", "ke", "kn", "mend", "kgt", "kgt:user", "kgt:paper")
+# What else there is today to be measured against.
+RIVALS = ("ft:m", "memit", "alphaedit", "ultraedit", "locft", "icl", "icl:bm25")
+# Whose edit is short enough on a CPU, and who has something left to lose, for long sequences.
+LONG = ("kgt", "kgt:user", "ultraedit", "icl:bm25")
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Which cells; ``sizes`` are Figure 4's, the largest one is the tables'."""
+class Runs:
+    """Some cells of a profile; ``sizes`` are Figure 4's, the largest one is the tables'."""
 
     models: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -41,28 +46,40 @@ class Profile:
     dtype: str = "float32"
 
 
-PROFILES = {
-    "smoke": Profile(("testbed-gpt2",), ("world",), (4, 8), 1, ("ft", "rome", "kgt", "kgt:user")),
-    "testbed": Profile(("testbed-gpt2", "testbed-llama"), ("world",), (20, 60, 200), 3),
-    "gpu": Profile(
-        ("openai-community/gpt2-xl", "meta-llama/Llama-2-7b-hf", "meta-llama/Meta-Llama-3-8B"),
-        ("counterfact", "counterfact-extension"),
-        (100, 1000, 10_000),
-        3,
-        dtype="bfloat16",
+PROFILES: dict[str, tuple[Runs, ...]] = {
+    "smoke": (Runs(("testbed-gpt2",), ("world",), (4, 8), 1, ("ft", "rome", "kgt", "kgt:user")),),
+    "testbed": (Runs(("testbed-gpt2", "testbed-llama"), ("world",), (20, 60, 200), 3),),
+    # Hours of a CPU; a run folder is complete cell by cell, and may be committed between two sittings.
+    "real": (
+        Runs(("smollm2-135m",), ("counterfact",), (10, 50, 100), 1, (*EDITORS, *RIVALS)),
+        Runs(("smollm2-135m",), ("counterfact-extension",), (10, 50, 100), 1, (*EDITORS, *RIVALS)),
+        Runs(("smollm2-135m",), ("counterfact",), (500, 1000, 5000), 1, LONG),
+        Runs(("testbed-large",), ("counterfact",), (50, 100, 500), 1, (*EDITORS, *RIVALS)),
+        Runs(("testbed-large",), ("counterfact",), (1000, 5000, 21_919), 1, LONG),
+    ),
+    "gpu": (
+        Runs(
+            ("openai-community/gpt2-xl", "meta-llama/Llama-2-7b-hf", "meta-llama/Meta-Llama-3-8B"),
+            ("counterfact", "counterfact-extension"),
+            (100, 1000, 10_000),
+            3,
+            (*EDITORS, *RIVALS),
+            dtype="bfloat16",
+        ),
     ),
 }
 
 
-def cells(profile: Profile, files: dict[str, Path | None], editors: Sequence[str]) -> Iterator[list[str]]:
-    """The arguments of compare.py, one list a run."""
-    sizes = ",".join(map(str, profile.sizes))
-    for dataset in profile.datasets:
+def cells(runs: Runs, files: dict[str, Path | None], known: Collection[str]) -> Iterator[list[str]]:
+    """The arguments of compare.py, one list a run; ``known`` are the editors that there are."""
+    sizes = ",".join(map(str, runs.sizes))
+    editors = [name for name in runs.editors if name.partition(":")[0] in known]
+    for dataset in runs.datasets:
         if dataset != "world" and files.get(dataset) is None:
             continue
-        for model in profile.models:
-            found = ["--model", model, "--dataset", dataset, "--sizes", sizes, "--seeds", str(profile.seeds)]
-            found += ["--editors", ",".join(editors), "--dtype", profile.dtype]
+        for model in runs.models:
+            found = ["--model", model, "--dataset", dataset, "--sizes", sizes, "--seeds", str(runs.seeds)]
+            found += ["--editors", ",".join(editors), "--dtype", runs.dtype]
             yield found + (["--data", str(files[dataset])] if dataset != "world" else [])
 
 
@@ -75,8 +92,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = Parser(prog=program, description="The paper's tables and figures, regenerated.")
     parser.add_argument("--profile", choices=PROFILES, default="testbed", help="default: %(default)s")
-    parser.add_argument("--counterfact", type=Path, metavar="FILE", help="Tables 1 and 3, Figures 3 and 4 (gpu)")
-    parser.add_argument("--extension", type=Path, metavar="FILE", help="CounterFactExtension, for Table 2 (gpu)")
+    parser.add_argument("--counterfact", type=Path, metavar="FILE", help="Tables 1 and 3, Figures 3 and 4 (real, gpu)")
+    parser.add_argument("--extension", type=Path, metavar="FILE", help="CounterFactExtension, for Table 2 (real, gpu)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/paper-<profile>")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be run")
@@ -91,16 +108,15 @@ def _paper(arguments: Sequence[str], program: str) -> int:
     profile = PROFILES[options.profile]
     out = options.out or Path("results") / f"paper-{options.profile}"
     known = set(names())
-    editors = [name for name in profile.editors if name.split(":")[0] in known]
-    for name in profile.editors:
-        if name not in editors:
+    for name in dict.fromkeys(name for runs in profile for name in runs.editors):
+        if name.partition(":")[0] not in known:
             say(f"editor '{name}' is not in this version and is left out")
     files = {"counterfact": options.counterfact, "counterfact-extension": options.extension}
-    for dataset in profile.datasets:
+    for dataset in dict.fromkeys(dataset for runs in profile for dataset in runs.datasets):
         if dataset != "world" and files[dataset] is None:
             say(f"{dataset} is left out: give its file with --{dataset.removeprefix('counterfact-')}")
     code = 0
-    for cell in cells(profile, files, editors):
+    for cell in (cell for runs in profile for cell in cells(runs, files, known)):
         command = [*cell, "--device", options.device, "--out", str(out), "--no-report"]
         done = _complete(command, out)
         say(f"{'there already' if done else 'to run'}: compare.py {' '.join(command)}")
