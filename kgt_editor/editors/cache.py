@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -55,18 +57,50 @@ def load(kind: str, key: str) -> dict[str, Tensor] | None:
 
 def save(kind: str, key: str, tensors: dict[str, Tensor]) -> None:
     """Keeps ``tensors``; a reader sees the whole file or none. An unwritable folder costs a warning, not the run."""
-    path = _path(kind, key)
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _write(_path(kind, key), lambda temporary: save_file(content, temporary))
+
+
+class Unfinished:
+    """Long work under way, kept so that a process which dies does not lose it.
+
+    Args:
+        kind, key: as of the entry that the work will give.
+    """
+
+    def __init__(self, kind: str, key: str) -> None:
+        self._file = _path(kind, key).with_suffix(".unfinished")
+
+    def load(self) -> dict[str, Any] | None:
+        """What was kept last; None if nothing was or the file is broken."""
+        try:
+            found: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+            return None
+        return found
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keeps a state of tensors, numbers, lists and dictionaries in the last one's place; as :func:`save` does."""
+        _write(self._file, lambda temporary: torch.save(state, temporary))
+
+    def drop(self) -> None:
+        """The work is done."""
+        if self._file.is_file():
+            self._file.unlink()
+
+
+def _write(path: Path, write: Callable[[str], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         os.close(handle)
         try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+            write(temporary)
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:
-        warnings.warn(f"cannot keep {path}: {error}; set KGT_EDITOR_CACHE to a writable folder", stacklevel=2)
+        warnings.warn(f"cannot keep {path}: {error}; set KGT_EDITOR_CACHE to a writable folder", stacklevel=3)
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from editor_builders import MEND_LAYERS, mend_hparams
+from editor_builders import MEND_LAYERS, build, mend_hparams
 
 from kgt_editor.editors.base import restore_model
+from kgt_editor.editors.cache import Unfinished
 from kgt_editor.editors.factors import (
     Factors,
     edited_logits,
@@ -15,6 +18,8 @@ from kgt_editor.editors.factors import (
     layer_shapes,
     target_logits,
 )
+from kgt_editor.editors.hypernet import training
+from kgt_editor.editors.hypernet.editor import HypernetEditor
 from kgt_editor.editors.hypernet.training import Sampler
 from kgt_editor.editors.targets import encode_targets
 from kgt_editor.lm.layers import frozen, linear_layer
@@ -106,3 +111,51 @@ def test_sampler_draws_the_unrelated_prompts_from_the_records_alone(
     assert drawn <= neighbours | same_relation
     never = Sampler(model, tok, tiny_records, mend_hparams(model, neighbour_share=0.0))
     assert all(record.subject not in never._unrelated(record)[0] for _ in range(50))
+
+
+@pytest.mark.parametrize("name", ["mend", "ke"])
+def test_an_interrupted_training_is_gone_on_with_bit_for_bit(
+    name: str, tiny_gpt2: tuple[Any, Any], tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tok = tiny_gpt2
+    monkeypatch.setattr(training, "_KEEP_EVERY", 0.0)
+
+    def trained(cache: str, stop_at: int | None = None) -> dict[str, torch.Tensor]:
+        monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / cache))
+        seen: list[int] = []
+
+        def progress(_: str, done: int, __: int) -> None:
+            seen.append(done)
+            if done == stop_at:
+                raise KeyboardInterrupt
+
+        editor = build(name, model, max_iters=8, accumulate_bs=2)
+        editor.prepare(model, tok, tiny_records, progress)
+        assert isinstance(editor, HypernetEditor)
+        iterations.append(seen)
+        return editor._network(model).state_dict()
+
+    iterations: list[list[int]] = []
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("parts", stop_at=5)
+    parts = trained("parts")
+    assert iterations == [list(range(1, 9)), list(range(5, 9))]  # a step is two iterations: 4 were kept
+    assert parts.keys() == whole.keys()
+    assert all(torch.equal(value, whole[key]) for key, value in parts.items())
+    assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_a_broken_unfinished_training_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path))
+    unfinished = Unfinished("mend", "key")
+    assert unfinished.load() is None
+    unfinished.save({"iteration": 3, "values": torch.ones(2)})
+    kept = unfinished.load()
+    assert kept is not None
+    assert kept["iteration"] == 3
+    (path,) = tmp_path.rglob("*.unfinished")
+    path.write_bytes(path.read_bytes()[:100])
+    assert unfinished.load() is None
+    path.write_bytes(b"no file of torch's")
+    assert unfinished.load() is None

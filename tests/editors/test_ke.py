@@ -10,8 +10,8 @@ import torch
 from editor_builders import ke_hparams
 
 from kgt_editor.config import HParams
-from kgt_editor.editors.hypernet.ke import Constraint, KEEditor, KEHParams, apply_ke_to_model
-from kgt_editor.editors.hypernet.training import Sampler, batch_losses
+from kgt_editor.editors.hypernet.ke import KEEditor, KEHParams, apply_ke_to_model
+from kgt_editor.editors.hypernet.training import Constraint, Sampler, batch_losses
 from kgt_editor.errors import NumericalError, UsageError
 from kgt_editor.lm.scoring import score_targets
 

@@ -97,8 +97,18 @@ class HypernetEditor(WeightEditor, Generic[_N]):
         """The untrained network."""
 
     @abstractmethod
-    def train(self, model: nn.Module, network: _N, sampler: Sampler, progress: Progress | None) -> None:
-        """Trains ``network`` in place; ``model`` is held still and gradients are on."""
+    def train(
+        self,
+        model: nn.Module,
+        network: _N,
+        sampler: Sampler,
+        progress: Progress | None,
+        unfinished: cache.Unfinished | None = None,
+    ) -> None:
+        """Trains ``network`` in place; ``model`` is held still and gradients are on.
+
+        ``unfinished`` keeps the training while it goes on; what it holds already is gone on with.
+        """
 
     def layers(self, model: nn.Module) -> list[str]:
         return [name.removesuffix(".weight") for name in self.hparams.inner_params]
@@ -143,9 +153,11 @@ class HypernetEditor(WeightEditor, Generic[_N]):
         network = self.network_for(model).to(device_of(model))
         with cache.alone(self.name, key):  # two cells of this editor may begin side by side
             if not _fill(network, cache.load(self.name, key)):
+                unfinished = cache.Unfinished(self.name, key)
                 with frozen(model), torch.enable_grad():
-                    self.train(model, network, Sampler(model, tok, training, self.hparams), progress)
+                    self.train(model, network, Sampler(model, tok, training, self.hparams), progress, unfinished)
                 cache.save(self.name, key, network.state_dict())
+                unfinished.drop()
         network.requires_grad_(False)
         self._networks[model] = self._by_weights[weights] = network
 

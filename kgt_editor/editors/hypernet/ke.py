@@ -11,17 +11,17 @@ matrices; the margin stays where the authors shrink it as training succeeds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from kgt_editor.editors.base import Progress, call_form
+from kgt_editor.editors.cache import Unfinished
 from kgt_editor.editors.factors import layer_shapes
 from kgt_editor.editors.hypernet.editor import HypernetEditor, HypernetHParams
 from kgt_editor.editors.hypernet.ke_network import KENetwork, weight_scales
-from kgt_editor.editors.hypernet.training import Sampler, batch_losses, fit
+from kgt_editor.editors.hypernet.training import Constraint, Sampler, fit
 
 
 class KEHParams(HypernetHParams):
@@ -42,30 +42,6 @@ class KEHParams(HypernetHParams):
     multiplier_lr: float = Field(default=0.1, ge=0)
     lstm_dim: int = Field(default=128, ge=1)
     hidden_dim: int = Field(default=128, ge=1)
-
-
-@dataclass
-class Constraint:
-    """Keeps a quantity below a margin by the method of multipliers (De Cao et al. 2021, section 4).
-
-    Training minimises the loss plus ``multiplier * (quantity - margin)`` and meanwhile climbs along the multiplier,
-    which never falls below zero: it grows while the margin is overstepped and shrinks while it is kept.
-
-    Attributes:
-        multiplier: weight of the constraint now.
-        margin: what the quantity may be.
-        rate: step of the multiplier.
-    """
-
-    multiplier: float
-    margin: float
-    rate: float
-
-    def penalty(self, quantity: Tensor) -> Tensor:
-        """The constraint's share of the loss; moves the multiplier one step."""
-        share = self.multiplier * (quantity - self.margin)
-        self.multiplier = max(0.0, self.multiplier + self.rate * (quantity.item() - self.margin))
-        return share
 
 
 class KEEditor(HypernetEditor[KENetwork]):
@@ -89,15 +65,17 @@ class KEEditor(HypernetEditor[KENetwork]):
             hparams.seed,
         )
 
-    def train(self, model: nn.Module, network: KENetwork, sampler: Sampler, progress: Progress | None) -> None:
+    def train(
+        self,
+        model: nn.Module,
+        network: KENetwork,
+        sampler: Sampler,
+        progress: Progress | None,
+        unfinished: Unfinished | None = None,
+    ) -> None:
         hparams = self.hparams
-        constraint = Constraint(hparams.cloc, hparams.margin, hparams.multiplier_lr)
-
-        def loss() -> Tensor:
-            edit, divergence = batch_losses(model, network, sampler.draw())
-            return hparams.cedit * edit + constraint.penalty(divergence)
-
-        fit(network, loss, hparams, progress)
+        locality = Constraint(hparams.cloc, hparams.margin, hparams.multiplier_lr)
+        fit(model, network, sampler, locality, hparams, progress, unfinished)
 
 
 apply_ke_to_model = call_form(KEEditor)

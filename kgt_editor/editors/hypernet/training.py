@@ -7,8 +7,9 @@ batches, both losses and the loop; how the losses are weighed is each editor's o
 from __future__ import annotations
 
 import random
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Progress
+from kgt_editor.editors.cache import Unfinished
 from kgt_editor.editors.factors import Factors, edited_logits, target_logits
 from kgt_editor.editors.targets import TargetBatch, encode_targets
 from kgt_editor.errors import NumericalError, UsageError
 
 _NORMALISATION_RECORDS = 256
+_KEEP_EVERY = 60.0  # seconds of training that a killed process loses, at most
 
 
 class TrainingHParams(Protocol):
@@ -36,6 +39,7 @@ class TrainingHParams(Protocol):
     batch_size: int
     accumulate_bs: int
     max_iters: int
+    cedit: float
     grad_clip: float
     lr_decay_from: float
     locality_prompts: int
@@ -106,6 +110,16 @@ class Sampler:
             self._objects[record.relation_id] += [record.target_true, record.target_new]
             self._of_relation[record.relation_id].append(record)
 
+    @property
+    def state(self) -> Any:
+        """What the next draws depend on; may be set."""
+        return self._random.getstate()
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        version, numbers, gauss = state
+        self._random.setstate((version, tuple(numbers), gauss))
+
     def draw(self) -> Batch:
         """The next batch."""
         edits: list[tuple[str, str]] = []
@@ -167,19 +181,51 @@ def batch_losses(model: nn.Module, network: Hypernetwork, batch: Batch) -> tuple
     return edit, (divergence * batch.kept.weights).sum() / len(batch.kept.ids)
 
 
+@dataclass
+class Constraint:
+    """Keeps a quantity below a margin by the method of multipliers (De Cao et al. 2021, section 4).
+
+    Training minimises the loss plus ``multiplier * (quantity - margin)`` and meanwhile climbs along the multiplier,
+    which never falls below zero: it grows while the margin is overstepped and shrinks while it is kept. With a rate of
+    zero it is a weight that stays.
+
+    Attributes:
+        multiplier: weight of the constraint now.
+        margin: what the quantity may be.
+        rate: step of the multiplier.
+    """
+
+    multiplier: float
+    margin: float = 0.0
+    rate: float = 0.0
+
+    def penalty(self, quantity: Tensor) -> Tensor:
+        """The constraint's share of the loss; moves the multiplier one step."""
+        share = self.multiplier * (quantity - self.margin)
+        if self.rate:
+            self.multiplier = max(0.0, self.multiplier + self.rate * (quantity.item() - self.margin))
+        return share
+
+
 def fit(
+    model: nn.Module,
     network: Hypernetwork,
-    loss: Callable[[], Tensor],
+    sampler: Sampler,
+    locality: Constraint,
     hparams: TrainingHParams,
     progress: Progress | None,
+    unfinished: Unfinished | None = None,
 ) -> None:
     """Trains ``network`` in place for ``hparams.max_iters`` iterations.
 
     Args:
+        model: what is edited, held still.
         network: what is trained.
-        loss: the loss of a new batch.
+        sampler: draws the batches.
+        locality: how much the locality loss counts.
         hparams: the loop's lengths and limits.
         progress: told of every iteration.
+        unfinished: where the training is kept while it goes on, and gone on from.
 
     Raises:
         NumericalError: the loss is NaN or infinite.
@@ -190,8 +236,12 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 1.0 if step <= constant else max(0.0, (last - step) / (last - constant))
     )
-    for iteration in range(1, hparams.max_iters + 1):
-        value = loss()
+    sitting = _Sitting({"network": network, "optimizer": optimizer, "schedule": schedule}, sampler, locality)
+    state = unfinished.load() if unfinished else None
+    done, kept_at = sitting.restore(state) if state else 0, time.monotonic()
+    for iteration in range(done + 1, hparams.max_iters + 1):
+        edit, divergence = batch_losses(model, network, sampler.draw())
+        value = hparams.cedit * edit + locality.penalty(divergence)
         if not bool(value.isfinite()):
             raise NumericalError(
                 f"{hparams.alg_name} training, iteration {iteration}: the loss is {value.item()}; lower lr or "
@@ -203,5 +253,27 @@ def fit(
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
+            if unfinished and time.monotonic() - kept_at > _KEEP_EVERY:
+                unfinished.save(sitting.state(iteration))
+                kept_at = time.monotonic()
         if progress is not None:
             progress(f"{hparams.alg_name} hypernetwork", iteration, hparams.max_iters)
+
+
+class _Sitting:
+    """What a training depends on besides its settings, as one value."""
+
+    def __init__(self, parts: Mapping[str, Any], sampler: Sampler, locality: Constraint) -> None:
+        self._parts, self._sampler, self._locality = parts, sampler, locality
+
+    def state(self, iteration: int) -> dict[str, Any]:
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        more = {"iteration": iteration, "random": self._sampler.state, "multiplier": self._locality.multiplier}
+        return {**states, **more}
+
+    def restore(self, state: Mapping[str, Any]) -> int:
+        """The iterations that were done."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        self._sampler.state, self._locality.multiplier = state["random"], state["multiplier"]
+        return int(state["iteration"])
