@@ -47,8 +47,9 @@ class HParams(BaseModel):
         if not isinstance(values, Mapping):
             return values
         found = {key: value for key, value in values.items() if key not in cls.IGNORED_KEYS}
-        if isinstance(found.get("alg_name"), str):
-            found["alg_name"] = found["alg_name"].upper()  # EasyEdit writes AlphaEdit
+        own = cls.model_fields["alg_name"].default
+        if isinstance(own, str) and str(found.get("alg_name")).upper() == own:  # EasyEdit writes AlphaEdit
+            found["alg_name"] = own
         return found
 
     @classmethod
