@@ -3,7 +3,8 @@
     python benchmarks/sweep.py --editor rome --grid layers
     python benchmarks/sweep.py --editor ft --model testbed-llama --grid layers --grid "norm_constraint=0.02;0.05;0.1"
 
-Everything else is as in the editor's YAML. Every point edits each record on its own, evaluates and restores it.
+Everything else is as in the editor's YAML. Every point edits each record on its own, evaluates and restores it; with
+``--mode sequential`` it edits one after the other and evaluates them all at the end.
 ``layers`` alone stands for each block of the model in turn; where the YAML has several blocks, or weights of several
 (MEMIT, MEND, KE), for as many in a row. Several grids are crossed. Points are ordered by the harmonic mean of
 efficacy, paraphrase and neighbourhood score (Meng et al. 2022, section 3.4). Reported records are never touched.
@@ -31,6 +32,7 @@ from transformers.utils import logging
 from kgt_editor.config import HParams, parse_value
 from kgt_editor.data import base as data_base
 from kgt_editor.data.base import DataSet
+from kgt_editor.editors import cache
 from kgt_editor.editors.base import get_editor_class
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import KgtError, UsageError
@@ -88,12 +90,12 @@ def points(grids: list[str], hparams: HParams, blocks: int) -> list[dict[str, An
 
 
 def measure(
-    name: str, hparams: HParams, model: Any, tok: Any, data: DataSet, size: int, advance: Any
+    name: str, hparams: HParams, model: Any, tok: Any, data: DataSet, size: int, mode: str, advance: Any
 ) -> dict[str, Any]:
     """Means of one point over the validation records."""
     base = BaseWeights(model, tok)
     editor = get_editor_class(name)(hparams)
-    plan = CellPlan(data.validation[:size], data.known_facts, data.training, "single", seed=0)
+    plan = CellPlan(data.validation[:size], data.known_facts, data.training, mode, seed=0)
     try:
         editor.prepare(model, tok, data.training, advance)
         log = CellLog(name, 0)
@@ -128,9 +130,11 @@ def run(args: argparse.Namespace) -> None:
     ]
     path = args.out / f"{args.editor.replace(':', '-')}-{Path(args.model).name}.json"
     report: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "editor": args.editor,
         "model": args.model,
+        "weights": cache.weights_hash(model)[:16],
+        "mode": args.mode,
         "dataset": args.dataset,
         "data_revision": data.revision,
         "records": len(data.validation[: args.size]),
@@ -139,7 +143,7 @@ def run(args: argparse.Namespace) -> None:
     }
     if path.is_file():
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        if all(earlier.get(key) == report[key] for key in ("model", "data_revision", "records")):
+        if all(earlier.get(key) == report[key] for key in ("weights", "mode", "data_revision", "records")):
             report["points"] = earlier["points"]
     known = [json.dumps(point["hparams"], sort_keys=True) for point in report["points"]]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
 
                 torch.manual_seed(0)
                 try:
-                    found = measure(args.editor, hparams, model, tok, data, args.size, advance)
+                    found = measure(args.editor, hparams, model, tok, data, args.size, args.mode, advance)
                 except KgtError as error:  # a setting that cannot work is a result too
                     found = {**dict.fromkeys(SHOWN), "failure": str(error), "median_edit_seconds": None}
                 bar.remove_task(task)
@@ -203,6 +207,7 @@ def main() -> int:
     parser.add_argument("--dataset", default="world", help="default %(default)s")
     parser.add_argument("--data", type=Path, help="file of a data set that is read from one")
     parser.add_argument("--size", type=int, default=100, help="validation records (default %(default)s)")
+    parser.add_argument("--mode", choices=("single", "sequential"), default="single", help="default %(default)s")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/sweeps"), help="folder (default %(default)s)")
     args = parser.parse_args()

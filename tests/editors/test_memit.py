@@ -68,7 +68,8 @@ def test_memit_solves_equation_14(tiny_gpt2: LM, tiny_records: Any) -> None:
     found = changes(editor, tiny_gpt2, tiny_records[:3])[layer]
     key = keys[layer].double().T  # (in, requests), as in the paper
     covariance = moments_of(tiny_gpt2, layer, tiny_records)
-    covariance = covariance + 1e-6 * covariance.diagonal().mean() * torch.eye(len(covariance))
+    rounding = torch.finfo(torch.float32).eps * covariance.trace()
+    covariance = covariance + torch.maximum(rounding, 1e-6 * covariance.diagonal().mean()) * torch.eye(len(covariance))
     solved = torch.linalg.solve(3.0 * covariance + key @ key.T, key)
     # The update is residual @ solved^T: its rows lie in the span of the columns of ``solved``.
     share = torch.linalg.lstsq(solved, found.double().T).solution

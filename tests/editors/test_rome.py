@@ -181,7 +181,8 @@ def test_covariance_protects_the_keys_it_was_counted_on(
     model, tok = tiny_lm
     monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
     text = tmp_path / "text.txt"
-    text.write_text("\n".join(record.query for record in tiny_records), encoding="utf-8")
+    said = [f"{record.query} {answer}" for record in tiny_records for answer in ("", record.target_true)]
+    text.write_text("\n".join(said), encoding="utf-8")
     name = rome_hparams(model).rewrite_module_tmp.format(1)
     own, *others = (subject_key(model, tok, name, record.query) for record in tiny_records[8:])
     moments = key_moments(model, tok, [name], str(text), 1000, torch.float64)

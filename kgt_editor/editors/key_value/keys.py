@@ -22,7 +22,7 @@ from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.trace import Trace
 
 # Bump when the statistics on disk change their meaning.
-COVARIANCE_VERSION = "2"
+COVARIANCE_VERSION = "3"
 
 # Added to C's diagonal, relative to its mean: units that never fire would leave C singular.
 _RIDGE = 1e-6
@@ -79,18 +79,20 @@ class Covariance:
     factor: Tensor
 
     @classmethod
-    def of(cls, moments: Tensor, layer: str) -> Covariance:
-        """From C itself, (in, in), of the linear layer called ``layer``.
+    def of(cls, moments: Tensor, layer: str, dtype: torch.dtype = torch.float64) -> Covariance:
+        """From C itself, (in, in), of the linear layer called ``layer``; ``dtype`` is what it was summed in.
 
         Raises:
-            NumericalError: C cannot be inverted: too short a text, or NaN.
+            NumericalError: C holds NaN or infinity.
         """
-        ridge = _RIDGE * moments.diagonal().mean()
+        # C's smallest eigenvalues lie below what its sums were rounded by, which may make them negative.
+        rounding = torch.finfo(dtype).eps * moments.trace()
+        ridge = torch.maximum(_RIDGE * moments.diagonal().mean(), rounding)
         factor, broken = torch.linalg.cholesky_ex(moments + ridge * torch.eye(len(moments), device=moments.device))
         if bool(broken) or not bool(factor.isfinite().all()):
             raise NumericalError(
-                f"the covariance of the keys of '{layer}' cannot be inverted; give a longer text as mom2_dataset "
-                "(several times as many tokens as the layer has inputs), or set mom2_adjustment: false for ROME"
+                f"the covariance of the keys of '{layer}' cannot be inverted; load the model in float32, give another "
+                "text as mom2_dataset, or set mom2_adjustment: false for ROME"
             )
         return cls(factor)
 
@@ -126,19 +128,27 @@ def key_moments(
 
     Raises:
         UsageError: ``dataset`` is no file that can be read and neither of the two words, or there are no records.
+        NumericalError: it has fewer tokens than a layer has inputs.
     """
     passages = _passages(dataset, samples, training)
     weights = cache.weights_hash(model)
     keys = {name: cache.text_hash(COVARIANCE_VERSION, weights, name, str(dtype), *passages) for name in layers}
     with cache.alone("covariance", cache.text_hash(*keys.values())):
         kept = {name: cache.load("covariance", key) for name, key in keys.items()}
-        found = {name: value["moments"] for name, value in kept.items() if value and set(value) == {"moments"}}
+        found = {name: value for name, value in kept.items() if value and set(value) == {"moments", "tokens"}}
         missing = [name for name in layers if name not in found]
         if missing:
             found |= _count_moments(model, tok, missing, passages, dtype, progress)
             for name in missing:
-                cache.save("covariance", keys[name], {"moments": found[name]})
-    return {name: found[name].to(device_of(model), torch.float64) for name in layers}
+                cache.save("covariance", keys[name], found[name])
+    for name in layers:
+        tokens, width = int(found[name]["tokens"]), len(found[name]["moments"])
+        if tokens < width:
+            raise NumericalError(
+                f"the covariance of the keys of '{name}' cannot be inverted: {dataset} has {tokens} tokens and the "
+                f"layer {width} inputs; give a longer text, or set mom2_adjustment: false for ROME"
+            )
+    return {name: found[name]["moments"].to(device_of(model), torch.float64) for name in layers}
 
 
 def _passages(dataset: str, samples: int, training: Sequence[Record]) -> list[str]:
@@ -182,7 +192,8 @@ def _statements(record: Record) -> Iterator[str]:
 @torch.no_grad()
 def _count_moments(
     model: nn.Module, tok: Any, layers: list[str], passages: list[str], dtype: torch.dtype, progress: Progress | None
-) -> dict[str, Tensor]:
+) -> dict[str, dict[str, Tensor]]:
+    """``moments`` and the number of ``tokens`` by layer."""
     device = device_of(model)
     longest = max_positions(model) or 1024
     batch_size = 64
@@ -201,4 +212,4 @@ def _count_moments(
             count += int(mask.sum())
             if progress is not None:
                 progress("statistics of the keys", min(start + batch_size, len(passages)), len(passages))
-    return {name: total / count for name, total in totals.items()}
+    return {name: {"moments": total / count, "tokens": torch.tensor(count)} for name, total in totals.items()}

@@ -75,7 +75,7 @@ class ROMEEditor(WeightEditor):
 
     def learn(self, layer: str, moments: Tensor) -> Any:
         """What the editor needs of a layer's second moments, (in, in)."""
-        return Covariance.of(moments, layer)
+        return Covariance.of(moments, layer, getattr(torch, self.hparams.mom2_dtype))
 
     def updates(self, model: nn.Module, tok: Any, requests: list[EditRequest]) -> Iterator[Mapping[str, Tensor]]:
         self.prepare(model, tok)
