@@ -116,14 +116,15 @@ def content_hash(*pools: tuple[Record, ...] | tuple[KnownFact, ...] | tuple[User
         for position, item in enumerate(pool):
             names = _HASHED[type(item)]
             content = {name: getattr(item, name) for name, always in names if always or getattr(item, name)}
-            if "steps" in content:
-                content["steps"] = [asdict(step) for step in content["steps"]]
+            for name in _NESTED & content.keys():
+                content[name] = [asdict(one) for one in content[name]]
             digest.update((", " if position else "").encode() + encode(content).encode())
         digest.update(b"]")
     digest.update(b"]" if pools else b"[]")
     return digest.hexdigest()[:12]
 
 
+_NESTED = {"steps", "probes"}
 _ALWAYS_HASHED = {
     "case_id", "subject", "relation_id", "prompt", "target_new", "target_true",
     "paraphrase_prompts", "neighbourhood_prompts", "answer", "user", "query", "gold", "profile",
@@ -169,6 +170,16 @@ _ENTRIES = {
     "counterfact-hard": _Entry(
         "kgt_editor.data.counterfact_hard:load_counterfact_hard",
         "CounterFact as questions, with other questions on the edited subject (EREN), the file given with --data",
+        "required",
+    ),
+    "knowedit": _Entry(
+        "kgt_editor.data.knowedit:load_knowedit",
+        "KnowEdit's ZsRE, wiki_counterfact or wiki_recent, with portability and locality, the file given with --data",
+        "required",
+    ),
+    "qaedit": _Entry(
+        "kgt_editor.data.qaedit:load_qaedit",
+        "QAEdit, real questions for free generation (Yang et al. 2025), the file given with --data",
         "required",
     ),
     "zsre": _Entry(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kgt_editor.data import counterfact, counterfact_hard, zsre
+from kgt_editor.data import counterfact, counterfact_hard, knowedit, qaedit, zsre
 from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Record
 from kgt_editor.errors import UsageError
@@ -41,7 +41,7 @@ class FileReport:
 
     Attributes:
         counts: records, distinct subjects, relations and targets, prompts of each sort.
-        layouts: how many records are in ROME's, EasyEdit's, CounterFact-Hard's and zsRE's layout.
+        layouts: how many records are in which layout, a name of ``_PARSERS``.
         absent: optional fields that records lack, with the number of records.
         notes: what is worth knowing and no fault.
         problems: how many of each of :data:`KINDS`.
@@ -73,12 +73,23 @@ _OPTIONAL = {
     "flat": ("rephrase_prompt", "locality_prompt", "locality_ground_truth"),
     "hard": (),
     "zsre": ("rephrase", "loc", "loc_ans"),
+    "knowedit": ("ground_truth", "rephrase_prompt"),
+    "qaedit": ("rephrase",),
 }
-_PARSERS = {"rome": counterfact.parse, "flat": counterfact.parse, "hard": counterfact_hard.parse, "zsre": zsre.parse}
+_PARSERS = {
+    "rome": counterfact.parse,
+    "flat": counterfact.parse,
+    "hard": counterfact_hard.parse,
+    "zsre": zsre.parse,
+    "knowedit": knowedit.parse,
+    "qaedit": qaedit.parse,
+}
+# The field by which a layout is known; what has none of them, nor a requested_rewrite, is EasyEdit's flat one.
+_MARKS = {"zsre": "src", "hard": "edit_statement", "knowedit": "portability", "qaedit": "rephrase"}
 
 
 def check_file(path: str | Path) -> FileReport:
-    """Look at every record of a file in ROME's, EasyEdit's flat, CounterFact-Hard's or zsRE's layout.
+    """Look at every record of a file whose layout is known: those of ROME, EasyEdit, EREN, zsRE, KnowEdit, QAEdit.
 
     Raises:
         UsageError: there is no such file. What is wrong inside it is reported, not raised.
@@ -124,15 +135,18 @@ class _Seen:
 def _check_row(report: FileReport, seen: _Seen, where: str, row: Any, position: int) -> None:
     layout = "rome"
     if isinstance(row, dict) and "requested_rewrite" not in row:
-        layout = "zsre" if "src" in row else "hard" if "edit_statement" in row else "flat"
+        layout = next((name for name, mark in _MARKS.items() if mark in row), "flat")
     for name in _texts_with_faults(row):
         report.add(where, "encoding", f"{where}: {name}")
-    reason = zsre.no_edit(row) if layout == "zsre" else None
-    if reason:
-        kind = "field" if "empty" in reason else "target"
-        report.add(where, kind, f"{where}: field 'alt' {row['alt']!r}: {reason}")
-        return
     try:
+        if layout == "zsre" and (reason := zsre.no_edit(row)):
+            report.add(
+                where, "field" if "empty" in reason else "target", f"{where}: field 'alt' {row['alt']!r}: {reason}"
+            )
+            return
+        if layout == "knowedit" and knowedit.no_edit(row, where) == knowedit.NO_CHANGE:
+            report.add(where, "target", f"{where}: field 'target_new' {row['target_new']!r}: {knowedit.NO_CHANGE}")
+            return
         record = _PARSERS[layout](row, where, position)
     except UsageError as error:
         message = str(error)
@@ -150,9 +164,11 @@ def _count(seen: _Seen, record: Record) -> None:
     seen.distinct["subjects"].add(record.subject)
     seen.distinct["relations"].update([record.relation_id] if record.relation_id else [])
     seen.distinct["new targets"].add(record.target_new)
-    seen.distinct["true targets"].add(record.target_true)
+    seen.distinct["true targets"].update([record.target_true] if record.target_true else [])
     for name in ("paraphrase", "neighbourhood", "same_subject", "attribute", "generation"):
         seen.prompts[f"{name.replace('_', '-')} prompts"] += len(getattr(record, f"{name}_prompts"))
+    for probe in record.probes:
+        seen.prompts[f"{probe.kind} questions"] += 1
 
 
 def _check_record(report: FileReport, seen: _Seen, where: str, record: Record) -> None:

@@ -65,7 +65,7 @@ def deal(name: str, records: Iterable[Record], questions: Iterable[Question] = (
     }
     training = _without(dealt["training"], judged)
     validation = _without(dealt["validation"], judged)
-    known = tuple(KnownFact(record.query, record.target_true) for record in dealt["known"])
+    known = tuple(KnownFact(record.query, record.target_true) for record in dealt["known"] if record.target_true)
     return DataSet(name, tuple(dealt["records"]), training, validation, known, all_records=records).hashed()
 
 

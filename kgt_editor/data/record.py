@@ -53,8 +53,25 @@ class UserHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A question beside the edit (KnowEdit, Zhang et al. 2024): what the edit has to carry along, or to leave alone.
+
+    Attributes:
+        kind: its benchmark's own name for it (``Subject_Aliasing``).
+        prompt: the question.
+        answers: what is right once the edit is made, any of them.
+        carried: whether the edit is what makes them right (portability), or has nothing to do with them (locality).
+    """
+
+    kind: str
+    prompt: str
+    answers: tuple[str, ...]
+    carried: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """A counterfactual edit and the prompts that judge it (CounterFact's fields, Meng et al. 2022, section 3.3).
+    """An edit and the prompts that judge it (CounterFact's fields, Meng et al. 2022, section 3.3).
 
     Attributes:
         case_id: number of the record in its data set.
@@ -62,7 +79,7 @@ class Record:
         relation_id: relation label such as ``"P103(native language)"``; empty where the file names none.
         prompt: edit prompt with ``{}`` in the subject's place; ends where the object follows.
         target_new: the user's answer.
-        target_true: the answer before the edit.
+        target_true: the answer before the edit; empty where the data set has none, and nothing is compared with it.
         paraphrase_prompts: other wordings of the same question, subject filled in.
         neighbourhood_prompts: prompts of *other* subjects whose true object is also ``target_true``.
         same_subject_prompts: questions on the edit's own subject that ask for something else.
@@ -71,6 +88,7 @@ class Record:
         target_new_id, target_true_id: Wikidata ids ("Q150"); empty where the file names none.
         pararel_idx: position of the fact in CounterFact's own source.
         kind: what sort of record it is, in a data set that has several.
+        probes: other questions, by kind.
         steps: of a record that is told in several turns, all of them in order; ``target_new`` is the last answer given.
     """
 
@@ -90,9 +108,10 @@ class Record:
     kind: str = ""
     steps: tuple[Step, ...] = ()
     same_subject_prompts: tuple[str, ...] = ()
+    probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("subject", "prompt", "target_new", "target_true"):
+        for name in ("subject", "prompt", "target_new"):
             if not getattr(self, name).strip():
                 raise UsageError(f"record {self.case_id}: field '{name}' is empty")
         if self.prompt.count("{}") != 1:
@@ -123,6 +142,13 @@ class Record:
             locality["neighborhood"] = {"prompt": list(self.neighbourhood_prompts), "ground_truth": truths}
         if self.same_subject_prompts:
             locality["same_subject"] = {"prompt": list(self.same_subject_prompts), "ground_truth": []}
+        portability: dict[str, dict[str, list[Any]]] = {}
+        for probe in self.probes:
+            listed = (portability if probe.carried else locality).setdefault(
+                probe.kind, {"prompt": [], "ground_truth": []}
+            )
+            listed["prompt"].append(probe.prompt)
+            listed["ground_truth"].append(probe.answers[0])
         return {
             "case_id": self.case_id,
             "prompt": self.query,
@@ -132,5 +158,5 @@ class Record:
             "ground_truth": self.target_true,
             "rephrase_prompt": self.paraphrase_prompts[0] if self.paraphrase_prompts else None,
             "locality": locality,
-            "portability": {},
+            "portability": portability,
         }

@@ -54,6 +54,8 @@ class References:
         documents: Counter[str] = Counter()
         self._count = 0
         for record in records:
+            if not record.target_true:
+                continue  # nothing is said of its subject before the edit
             statement = f"{record.query} {record.target_true}."
             documents.update(set(words(statement)))
             self._count += 1

@@ -55,6 +55,7 @@ class KnownRecords:
         found: list[Record] = []
         for start in range(0, len(order), _AT_ONCE):
             part = order[start : start + _AT_ONCE]
+            self._known |= {record.case_id: False for record in part if not record.target_true}
             unasked = [record for record in part if record.case_id not in self._known]
             hits = recall(self._score, [KnownFact(record.query, record.target_true) for record in unasked])
             self._known |= dict(zip((record.case_id for record in unasked), hits, strict=True))

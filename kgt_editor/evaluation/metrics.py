@@ -41,33 +41,36 @@ def scorer(model: Any, tok: Any, batch_size: int | None = None) -> Scorer:
 
 @dataclass(frozen=True)
 class PromptScore:
-    """Both answers under one prompt."""
+    """Both answers under one prompt; the new one alone where there is none from before the edit."""
 
     new: TargetScore
-    true: TargetScore
+    true: TargetScore | None
 
     @property
     def finite(self) -> bool:
-        """Whether both log probabilities are numbers."""
-        return math.isfinite(self.new.log_prob) and math.isfinite(self.true.log_prob)
+        """Whether the log probabilities are numbers."""
+        return all(math.isfinite(score.log_prob) for score in (self.new, self.true) if score)
 
     def tied(self, normalise: str) -> bool:
         """Whether both answers are as likely, to the precision of the numbers; False where either is not finite."""
+        if self.true is None:
+            return False
         new, true = _log_prob(self.new, normalise), _log_prob(self.true, normalise)
         return self.finite and math.isclose(new, true, rel_tol=_ALIKE)
 
     def prefers_new(self, normalise: str) -> bool | None:
         """Whether the model finds the new answer more probable than the true one.
 
-        None for a tie, which is no win and no loss; False where a log probability is not finite.
+        None for a tie, which is no win and no loss, and where there is no true one; False where a log probability is
+        not finite.
         """
-        if self.tied(normalise):
+        if self.true is None or self.tied(normalise):
             return None
         return self.finite and _log_prob(self.new, normalise) > _log_prob(self.true, normalise)
 
     def prefers_true(self, normalise: str) -> bool | None:
         """The opposite; not the negation: a model that gives NaN prefers neither."""
-        if self.tied(normalise):
+        if self.true is None or self.tied(normalise):
             return None
         return self.finite and _log_prob(self.true, normalise) > _log_prob(self.new, normalise)
 
@@ -76,6 +79,7 @@ class PromptScore:
         return {
             f"{key}_{name}": value
             for name, score in (("new", self.new), ("true", self.true))
+            if score
             for key, value in (
                 ("log_prob", score.log_prob if math.isfinite(score.log_prob) else None),
                 ("tokens", score.tokens),
@@ -126,7 +130,9 @@ class CaseScores:
             "neighbourhood_score": _share([score.prefers_true(normalise) for score in self.neighbourhood]),
             "efficacy_accuracy": _share([score.new.greedy for score in edits]),
             "paraphrase_accuracy": _share([score.new.greedy for score in paraphrases]),
-            "neighbourhood_accuracy": _share([score.true.greedy for score in self.neighbourhood]),
+            "neighbourhood_accuracy": _share(
+                [score.true.greedy if score.true else None for score in self.neighbourhood]
+            ),
             "same_subject_kept": _share([answered.kept for answered in self.untouched.same_subject]),
             "neighbourhood_kept": _share([answered.kept for answered in self.untouched.neighbourhood]),
             "efficacy_exact": _share([one.exact for one in written]),
@@ -181,14 +187,18 @@ def evaluate(score: Scorer, records: Sequence[Record], edited: Edited | None = N
     """
     edited = edited or Edited()
     neighbours = [edited.neighbourhood(record) for record in records]
-    prompts: list[str] = []
-    targets: list[str] = []
-    for record, around in zip(records, neighbours, strict=True):
-        for prompt in (record.query, *record.paraphrase_prompts, *around):
-            prompts += [prompt, prompt]
-            targets += [record.target_new, record.target_true]
+    asked = [
+        (prompt, record)
+        for record, around in zip(records, neighbours, strict=True)
+        for prompt in (record.query, *record.paraphrase_prompts, *around)
+    ]
+    prompts, targets = [], []
+    for prompt, record in asked:
+        both = [record.target_new, *([record.target_true] if record.target_true else [])]
+        prompts += [prompt] * len(both)
+        targets += both
     flat = iter(score(prompts, targets))
-    pairs = [PromptScore(new, true) for new, true in zip(flat, flat, strict=True)]
+    pairs = [PromptScore(next(flat), next(flat) if record.target_true else None) for _, record in asked]
     cases, position = [], 0
     for record, around in zip(records, neighbours, strict=True):
         middle = position + 1 + len(record.paraphrase_prompts)

@@ -84,9 +84,11 @@ class ValidationCase:
 def examples(records: Sequence[Any], size: int, seed: int) -> list[ValidationCase]:
     """``size`` of the records (:class:`kgt_editor.data.record.Record`), drawn with ``seed``, as examples.
 
-    Other questions on the subject come from the record, or else from records of other relations.
+    Other questions on the subject come from the record, or else from records of other relations. Records without an
+    answer from before the edit are left out: there is nothing to compare with.
     """
     rng = random.Random(seed)
+    records = [record for record in records if record.target_true]
     drawn = rng.sample(list(records), min(size, len(records)))
     found = []
     for record in drawn:

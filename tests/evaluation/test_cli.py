@@ -136,6 +136,31 @@ def test_a_sequence_can_be_all_records_of_a_file(compare, fake_editors, counterf
     assert {line["metrics"]["neighbourhood_score"] for line in last if line["case_id"] == 61} == {None}
 
 
+def test_questions_without_an_answer_from_before_are_edited_and_judged(compare, fake_editors, tmp_path):
+    rows = [
+        {
+            "id": number,
+            "prompt": f"Where was Person {number} born?",
+            "subject": f"Person {number}",
+            "target": "Tarsil",
+            "rephrase": f"What is the birthplace of Person {number}?",
+            "locality": [{"loc": "Who invented the loom?", "loc_ans": "Velmora"}],
+        }
+        for number in range(20)
+    ]
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps(rows))
+    code, out, err = compare("--dataset", "qaedit", "--data", str(path), "--size", "4", "--editors", "memory,ft")
+    assert code == 0, err
+    _, memory, ft = read(the_run(tmp_path), "summary.json")["rows"]
+    for row in (memory, ft):
+        assert row["metrics"]["efficacy_score"] is row["metrics"]["neighbourhood_score"] is None
+        assert row["metrics"]["efficacy_exact"] is not None or row is memory
+        assert row["metrics"]["unedited_recall"] is not None
+    assert memory["metrics"]["efficacy_accuracy"]["mean"] == 1.0
+    assert "memory" in out
+
+
 def test_edits_are_made_in_a_published_order(compare, fake_editors, tmp_path):
     order = tmp_path / "order.json"
     order.write_text(json.dumps({"0": list(range(59, -1, -1))}))

@@ -197,3 +197,16 @@ def test_a_model_that_scores_by_itself_chooses_its_batches_where_no_size_is_aske
             return [batch_size]
 
     assert scorer(Own(), None)(["p"], ["t"]) == [3]
+
+
+def test_without_an_answer_from_before_nothing_is_compared_with_it(tiny_gpt2, tiny_records):
+    model, tok = tiny_gpt2
+    records = [replace(tiny_records[0], target_true=""), tiny_records[1]]
+    without, beside = evaluate(scorer(model, tok), records)
+    assert without.edit.true is None
+    assert without.metrics()["efficacy_score"] is without.metrics()["paraphrase_score"] is None
+    assert without.metrics()["efficacy_accuracy"] is not None
+    assert set(without.as_dict()["edit"]) == {"log_prob_new", "tokens_new", "greedy_new"}
+    assert beside.metrics()["efficacy_score"] is not None
+    (alone,) = evaluate(scorer(model, tok), records[1:])
+    assert beside.edit.new.log_prob == pytest.approx(alone.edit.new.log_prob, abs=1e-5)

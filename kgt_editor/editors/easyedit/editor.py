@@ -120,7 +120,7 @@ class EasyEditEditor(Editor):
 
     def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
         """Keeps texts on other matters, which WISE wants beside each request."""
-        self._elsewhere = [f"{record.query} {record.target_true}" for record in training]
+        self._elsewhere = [f"{record.query} {record.target_true}" for record in training if record.target_true]
 
     def apply(
         self,

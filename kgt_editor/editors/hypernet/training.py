@@ -96,12 +96,15 @@ class Sampler:
     """
 
     def __init__(self, model: nn.Module, tok: Any, records: Sequence[Record], hparams: TrainingHParams) -> None:
+        # What an edit must leave alone is judged by answers from before it.
+        records = [record for record in records if record.target_true]
         if len({record.subject for record in records}) < 2:
             raise UsageError(
-                f"{hparams.alg_name} trains on records of several subjects; {len(records)} records are not enough"
+                f"{hparams.alg_name} trains on records of several subjects with a true answer; {len(records)} such "
+                "records are not enough"
             )
         self._model, self._tok = model, tok
-        self._records = list(records)
+        self._records = records
         self._hparams = hparams
         self._random = random.Random(hparams.seed)
         self._objects: dict[str, list[str]] = defaultdict(list)

@@ -184,7 +184,9 @@ def _passages(dataset: str, samples: int, training: Sequence[Record]) -> list[st
 
 
 def _statements(record: Record) -> Iterator[str]:
-    """What a record's prompts say before any edit."""
+    """What a record's prompts say before any edit, where that is known."""
+    if not record.target_true:
+        return
     for prompt in (record.query, *record.paraphrase_prompts, *record.neighbourhood_prompts):
         yield f"{prompt.strip()} {record.target_true}."
 
