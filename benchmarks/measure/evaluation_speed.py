@@ -31,8 +31,9 @@ from kgt_editor.data import base as data_base
 from kgt_editor.data.record import Record
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
-from kgt_editor.evaluation.metrics import CaseScores, evaluate, scorer
+from kgt_editor.evaluation.metrics import CaseScores, evaluate
 from kgt_editor.evaluation.protocol import CASES_A_BATCH
+from kgt_editor.evaluation.scorer import scorer
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple

@@ -13,7 +13,8 @@ from typing import Any
 from kgt_editor.data.base import DataSet, KnownFact, seeded_key
 from kgt_editor.data.record import Record
 from kgt_editor.errors import UsageError
-from kgt_editor.evaluation.metrics import Scorer, recall
+from kgt_editor.evaluation.metrics import recall
+from kgt_editor.evaluation.scorer import Scorer
 
 _AT_ONCE = 512
 

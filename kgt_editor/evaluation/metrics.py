@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,30 +13,11 @@ from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.free_text import FreeText
 from kgt_editor.evaluation.generated import Generated
 from kgt_editor.evaluation.kept import Untouched
-from kgt_editor.lm.scoring import TargetScore, score_targets
+from kgt_editor.evaluation.probed import Probed, by_kind
+from kgt_editor.evaluation.scorer import Scorer
+from kgt_editor.lm.target import TargetScore
 
 _ALIKE = 1e-6  # of log probabilities that are the same but for rounding, as of a model whose logits are all alike
-
-Scorer = Callable[[Sequence[str], Sequence[str]], list[TargetScore]]
-
-
-def scorer(model: Any, tok: Any, batch_size: int | None = None) -> Scorer:
-    """How to score continuations under ``model``.
-
-    A model that answers in its own way (KGT's) is asked through its method ``score_targets``, with plain text
-    prompts only; any other is scored as a plain language model.
-
-    Args:
-        model: plain or edited.
-        tok: its tokenizer.
-        batch_size: texts a forward pass, at most; without it whoever scores chooses.
-    """
-    own = getattr(model, "score_targets", None)
-    if callable(own):
-        if batch_size is None:
-            return lambda prompts, targets: own(prompts, targets)
-        return lambda prompts, targets: own(prompts, targets, batch_size=batch_size)
-    return lambda prompts, targets: score_targets(model, tok, prompts, targets, batch_size=batch_size)
 
 
 @dataclass(frozen=True)
@@ -101,6 +82,7 @@ class CaseScores:
         untouched: what the model says to prompts whose answers should stay as they were.
         generated: what it writes by itself to the edit prompt and the paraphrases.
         free_text: longer texts about the subject, where they are asked for.
+        probed: other questions, where the data set has some: what is carried along and what is left alone.
     """
 
     edit: PromptScore
@@ -110,6 +92,7 @@ class CaseScores:
     untouched: Untouched = field(default_factory=Untouched)
     generated: Generated = field(default_factory=Generated)
     free_text: FreeText = field(default_factory=FreeText)
+    probed: tuple[Probed, ...] = ()
 
     def metrics(self, normalise: str = "mean") -> dict[str, float | None]:
         """The metrics of a case, each a share of its prompts in 0..1; None where it has no such prompt.
@@ -124,6 +107,8 @@ class CaseScores:
         paraphrases = () if self.superseded else self.paraphrases
         written = [] if self.superseded or self.generated.edit is None else [self.generated.edit]
         in_other_words = () if self.superseded else self.generated.paraphrases
+        carried = [] if self.superseded else [one for one in self.probed if one.probe.carried]
+        alone = [one for one in self.probed if not one.probe.carried]
         return {
             "efficacy_score": _share([score.prefers_new(normalise) for score in edits]),
             "paraphrase_score": _share([score.prefers_new(normalise) for score in paraphrases]),
@@ -141,6 +126,10 @@ class CaseScores:
             "paraphrase_contained": _share([one.contains for one in in_other_words]),
             "generation_entropy": self.free_text.entropy,
             "reference_score": None if self.superseded else self.free_text.reference,
+            "portability_accuracy": _share([one.greedy for one in carried]),
+            "portability_contained": _share([one.contains for one in carried]),
+            "locality_accuracy": _share([one.greedy for one in alone]),
+            "locality_contained": _share([one.contains for one in alone]),
         }
 
     def undecided(self, normalise: str = "mean") -> dict[str, int]:
@@ -151,6 +140,10 @@ class CaseScores:
             "tied": sum(score.tied(normalise) for score in asked),
             "not_finite": sum(not score.finite for score in asked),
         }
+
+    def kinds(self) -> dict[str, dict[str, int]]:
+        """See :func:`kgt_editor.evaluation.probed.by_kind`; of a superseded edit what is left alone only."""
+        return by_kind(one for one in self.probed if not (self.superseded and one.probe.carried))
 
     def silence(self) -> dict[str, int]:
         """See :meth:`kgt_editor.evaluation.kept.Untouched.silence`."""
@@ -168,6 +161,7 @@ class CaseScores:
             "undecided": self.undecided(),
             "generated": [one.text for one in (self.generated.edit, *self.generated.paraphrases) if one],
             **({"free_text": list(self.free_text.texts)} if self.free_text.texts else {}),
+            **({"probes": [one.as_dict() for one in self.probed], "kinds": self.kinds()} if self.probed else {}),
             **({"superseded": True} if self.superseded else {}),
         }
 

@@ -20,7 +20,9 @@ from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.free_text import FreeText, References, write
 from kgt_editor.evaluation.generated import generate
 from kgt_editor.evaluation.kept import CASES_TOGETHER, BaseAnswers, groups, untouched
-from kgt_editor.evaluation.metrics import CaseScores, Scorer, evaluate, recall, scorer
+from kgt_editor.evaluation.metrics import CaseScores, evaluate, recall
+from kgt_editor.evaluation.probed import ask
+from kgt_editor.evaluation.scorer import Scorer, scorer
 from kgt_editor.lm.device_memory import device_memory
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.meter import Measured, measure, tidy
@@ -228,9 +230,13 @@ def _judge(
         untouched(model, tok, records, edited, before),
         generate(model, tok, records),
         free,
+        ask(score, model, tok, records),
         strict=True,
     )
-    return [replace(scores, untouched=kept, generated=written, free_text=text) for scores, kept, written, text in parts]
+    return [
+        replace(scores, untouched=kept, generated=written, free_text=text, probed=probed)
+        for scores, kept, written, text, probed in parts
+    ]
 
 
 def _case(record: Record, edit: EditResult, scores: CaseScores, recalled: tuple[bool, ...] = ()) -> CaseResult:

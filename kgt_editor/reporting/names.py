@@ -129,6 +129,31 @@ MEASURES = {
         "high",
         True,
     ),
+    "portability_accuracy": Measure(
+        "Portability acc.",
+        "share of questions whose answer the edit changes too (aliases, reasoning, logical consequences) for which "
+        f"{_GREEDY} the right one; the mean over an edit's questions",
+        "share",
+        "high",
+        True,
+    ),
+    "portability_contained": Measure(
+        "Portability, in text",
+        "the same, the right answer or an alias in the written first sentence",
+        "share",
+        "high",
+        True,
+    ),
+    "locality_accuracy": Measure(
+        "Locality acc.",
+        "the same of questions that the edit has nothing to do with, by their true answer",
+        "share",
+        "high",
+        True,
+    ),
+    "locality_contained": Measure(
+        "Locality, in text", "the same, in the written first sentence", "share", "high", True
+    ),
     "held": Measure("Held", "edits that are stored and that the model answered when they were made", "count"),
     "not_followed": Measure("Not followed", "edits that are stored though the model still answered otherwise", "count"),
     "restated": Measure("Restated", "edits whose fact was in the graph already", "count"),
@@ -176,6 +201,10 @@ MORE_SCORES = (
     "paraphrase_contained",
     "generation_entropy",
     "reference_score",
+    "portability_accuracy",
+    "portability_contained",
+    "locality_accuracy",
+    "locality_contained",
     "failed_edits",
     "held",
     "not_followed",
@@ -197,6 +226,10 @@ WHERE_KNOWN = (
     "paraphrase_contained",
     "generation_entropy",
     "reference_score",
+    "portability_accuracy",
+    "portability_contained",
+    "locality_accuracy",
+    "locality_contained",
     *OUTCOMES.values(),
 )
 COSTS = ("memory", "edit_mean")

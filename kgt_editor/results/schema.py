@@ -24,6 +24,10 @@ CASE_METRICS = (
     "paraphrase_contained",
     "generation_entropy",
     "reference_score",
+    "portability_accuracy",
+    "portability_contained",
+    "locality_accuracy",
+    "locality_contained",
 )
 #: Case metrics that are no share in 0..1.
 NO_SHARES = ("generation_entropy",)
@@ -31,10 +35,11 @@ METRICS = (*CASE_METRICS, "unedited_recall")
 
 # Goes up when a key changes its meaning or goes away, or when half of a resumed run's cells would lack a metric.
 # Version 2: a line or row holds for its ``size``; in version 1 a run had one. Version 3: answers without edits, what
-# became of each edit. Version 4: what the model wrote by itself; scores leave ties out.
-SCHEMA_VERSION = 4
+# became of each edit. Version 4: what the model wrote by itself; scores leave ties out. Version 5: other questions, by
+# kind.
+SCHEMA_VERSION = 5
 #: The versions that are read; older ones are not resumed.
-READABLE_VERSIONS = (1, 2, 3, 4)
+READABLE_VERSIONS = (1, 2, 3, 4, 5)
 
 
 class Scored(Protocol):
@@ -55,6 +60,9 @@ class Scored(Protocol):
 
     def undecided(self, normalise: str = "mean") -> dict[str, int]:
         """Of how many prompts ``asked`` by probability how many were ``tied`` or ``not_finite``."""
+
+    def kinds(self) -> dict[str, dict[str, int]]:
+        """Of each kind of other questions how many were ``asked``, and how many answered rightly."""
 
     def as_dict(self) -> dict[str, Any]:
         """Raw numbers for a line of JSON."""

@@ -26,6 +26,7 @@ class CellNumbers:
         silence: how many prompts were ``asked`` that no edit is to change, and to how many of them the unedited model
             was ``silent``.
         undecided: how many prompts were ``asked`` by probability, and how many of them were ``tied`` or ``not_finite``.
+        kinds: of each kind of other questions how many were ``asked``, and answered rightly (``greedy``, ``contains``).
         superseded: how many edits a later one takes back, see :class:`kgt_editor.evaluation.edited.Edited`.
         cell: the cell's line of ``cells.jsonl``.
     """
@@ -40,6 +41,7 @@ class CellNumbers:
     outcomes: list[str | None] = field(default_factory=list)
     silence: Counter[str] = field(default_factory=Counter)
     undecided: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, Counter[str]] = field(default_factory=dict)
     superseded: int = 0
     cell: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,6 +55,7 @@ class CellNumbers:
                 numbers.silence.update(case.scores.silence())
                 numbers.undecided.update(case.scores.undecided(normalise))
                 numbers.superseded += case.scores.superseded
+                numbers.count_kinds(case.scores.kinds())
             numbers.add(case.case_id, metrics, case.edit_seconds, case.failure, outcome_of(case.details))
         numbers.cell = {
             "recalled": cell.recalled,
@@ -60,6 +63,11 @@ class CellNumbers:
             "device_memory": cell.device_memory,
         }
         return numbers
+
+    def count_kinds(self, kinds: Mapping[str, Mapping[str, int]]) -> None:
+        """Take in a case's other questions."""
+        for kind, counts in kinds.items():
+            self.kinds.setdefault(kind, Counter()).update(counts)
 
     def add(
         self,
@@ -99,6 +107,7 @@ def read_numbers(
             numbers.silence.update(raw.get("silence") or {})
             numbers.undecided.update(raw.get("undecided") or {})
             numbers.superseded += bool(raw.get("superseded"))
+            numbers.count_kinds(raw.get("kinds") or {})
             outcome = outcome_of(line["details"])
             numbers.add(line["case_id"], line["metrics"], line["edit_seconds"], line["failure"], outcome)
     by_row: dict[tuple[str, int], list[CellNumbers]] = {}
@@ -117,8 +126,9 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
     became of the edits, over all seeds; null where the editor does not say. ``silence`` counts the prompts behind
     ``same_subject_kept`` and ``neighbourhood_kept``, and those of them to which the unedited model says nothing.
     ``undecided`` counts the prompts asked by probability, the ties among them, which the scores leave out, and those
-    without a finite probability; ``dead`` says in a word that this was so for half of them or more, see
-    :func:`dead`; null otherwise.
+    without a finite probability; ``kinds`` counts the other questions of each kind and those answered rightly, by the
+    model's first choice token by token (``greedy``) and in what it writes by itself (``contains``). ``dead`` says in a
+    word that half of what was asked by probability or more was undecided, see :func:`dead`; null otherwise.
     """
     metrics: dict[str, Any] = {}
     for name in CASE_METRICS:
@@ -151,9 +161,18 @@ def summary_row(cells: Sequence[CellNumbers], **facts: Any) -> dict[str, Any]:
         "silence": {name: sum(cell.silence[name] for cell in cells) for name in ("asked", "silent")},
         "undecided": undecided,
         "dead": dead(undecided),
+        "kinds": _kinds(cells),
         "edit_outcomes": count(outcome for cell in cells for outcome in cell.outcomes),
         **costs,
     }
+
+
+def _kinds(cells: Sequence[CellNumbers]) -> dict[str, dict[str, int]]:
+    total: dict[str, Counter[str]] = {}
+    for cell in cells:
+        for kind, counts in cell.kinds.items():
+            total.setdefault(kind, Counter()).update(counts)
+    return {kind: dict(total[kind]) for kind in sorted(total, reverse=True)}  # portability first
 
 
 def dead(undecided: Mapping[str, int]) -> str | None:

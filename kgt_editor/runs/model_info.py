@@ -10,7 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 from kgt_editor.data.base import DataSet
 from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.evaluation.known import KnownRecords
-from kgt_editor.evaluation.metrics import scorer
+from kgt_editor.evaluation.scorer import scorer
 from kgt_editor.lm.layers import device_of
 from kgt_editor.progress import Advance, Note
 from kgt_editor.runs.cells import MAX_KNOWN_FACTS

@@ -9,7 +9,7 @@ import torch
 from cell_tasks import without_times
 from runs_read import read, the_run
 
-from kgt_editor.results.schema import METRICS
+from kgt_editor.results.schema import METRICS, SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("mode", ["sequential", "single"])
@@ -62,7 +62,7 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert "not comparable to the paper's" in out.replace("\n", " ")
 
     summary = read(folder, "summary.json")
-    assert summary["schema_version"] == 4
+    assert summary["schema_version"] == SCHEMA_VERSION
     assert [row["editor"] for row in summary["rows"]] == ["none", "memory", "fake"]
     for row in summary["rows"]:
         assert set(row["metrics"]) == set(METRICS)

@@ -12,7 +12,8 @@ from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.free_text import FreeText
 from kgt_editor.evaluation.generated import Generated, Written
 from kgt_editor.evaluation.kept import Answered, Untouched
-from kgt_editor.evaluation.metrics import CaseScores, PromptScore, evaluate, recall, scorer
+from kgt_editor.evaluation.metrics import CaseScores, PromptScore, evaluate, recall
+from kgt_editor.evaluation.scorer import scorer
 from kgt_editor.lm.scoring import TargetScore, score_targets
 
 
@@ -51,6 +52,10 @@ def test_the_metrics_of_hand_made_probabilities_and_answers():
         "paraphrase_contained": 0.5,
         "generation_entropy": 1.5,
         "reference_score": 0.25,
+        "portability_accuracy": None,
+        "portability_contained": None,
+        "locality_accuracy": None,
+        "locality_contained": None,
     }
     assert case.as_dict()["generated"] == ["It is Quin, they say.", "quin!", "Norrish. Quin"]
     assert case.as_dict()["neighbourhood_answers"][0] == {"prompt": "d", "before": "Norr", "now": None}
@@ -72,6 +77,10 @@ def test_a_case_without_such_prompts_has_no_such_metric():
         "paraphrase_contained",
         "generation_entropy",
         "reference_score",
+        "portability_accuracy",
+        "portability_contained",
+        "locality_accuracy",
+        "locality_contained",
     }
 
 
@@ -136,7 +145,7 @@ def lookup(prompts, targets):
 
 def test_every_prompt_of_a_record_meets_both_answers():
     (case,) = evaluate(lookup, [RECORD])
-    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5, *[None] * 8]
+    assert list(case.metrics().values()) == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5, *[None] * 12]
 
 
 def test_a_neighbour_that_is_edited_itself_is_left_out():
@@ -165,6 +174,10 @@ def test_of_a_superseded_edit_only_the_neighbourhood_is_judged():
         "paraphrase_contained": None,
         "generation_entropy": None,
         "reference_score": None,
+        "portability_accuracy": None,
+        "portability_contained": None,
+        "locality_accuracy": None,
+        "locality_contained": None,
     }
     assert first.as_dict()["superseded"] is True  # its raw numbers are kept
     assert first.edit == evaluate(lookup, [RECORD])[0].edit

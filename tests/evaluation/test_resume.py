@@ -10,6 +10,7 @@ from cell_tasks import rows, without_times
 
 from kgt_editor.results import lines
 from kgt_editor.results.lock import held
+from kgt_editor.results.schema import SCHEMA_VERSION
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +119,10 @@ def test_always_measures_everything_again(compare, folder, fake_editors):
     (folder() / "manifest.json").write_text('{"schema_version": 1}')
     code, _, err = compare()
     assert code == 2
-    assert "is of schema version 1, this is version 4: give another folder with --out, or --overwrite always" in err
+    assert (
+        f"is of schema version 1, this is version {SCHEMA_VERSION}: give another folder with --out, or --overwrite always"
+        in err
+    )
     fake_editors.WeightEditor.log.clear()
     assert compare("--overwrite", "always")[0] == 0
     assert fake_editors.WeightEditor.log
