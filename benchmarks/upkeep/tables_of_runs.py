@@ -96,14 +96,20 @@ def _world_rows(folder: str, mode: str, model: str, size: str) -> dict[str, dict
 
 
 def abilities(*models: str) -> str:
-    """What testbeds can do with facts in a context: before, on all facts; now, on subjects that no example named."""
+    """What testbeds can do with facts in a context: before, on all facts; now, on subjects that no example named.
+
+    A last row has a training that is not shipped.
+    """
     lines = []
     for model in models:
         manifest = json.loads((MODELS / model / "manifest.json").read_text(encoding="utf-8"))
-        sides = [("before, all subjects", read("before", f"abilities-{model}.json")["abilities"])]
-        if "abilities_of_instructed_subjects" in manifest:
-            sides += [("now, subjects held out", manifest["abilities"])]
-            sides += [("now, subjects instructed", manifest["abilities_of_instructed_subjects"])]
+        trial = read("testbed", f"abilities-{model}-more-subjects.json")
+        sides = [
+            ("before: practised on all subjects", read("before", f"abilities-{model}.json")["abilities"]),
+            ("now: subjects held out of practice", manifest["abilities"]),
+            ("now: subjects practised on", manifest["abilities_of_instructed_subjects"]),
+            ("not shipped: held out, with more facts and practice", trial["abilities"]),
+        ]
         lines += [[model, label, *(share(found[name]) for name in ABILITIES)] for label, found in sides]
     return table(["model", "", *ABILITIES.values()], lines)
 

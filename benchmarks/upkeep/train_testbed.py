@@ -23,11 +23,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kgt_editor.data import world
 from kgt_editor.data.counterfact import read_records
 from kgt_editor.data.extension import read_facts
 from kgt_editor.data.factbook import FactBook
 from kgt_editor.testbed.abilities import REQUIRED, REQUIRED_LARGE
-from kgt_editor.testbed.books import counterfact_book, instructed, world_book
+from kgt_editor.testbed.books import counterfact_book, counterfact_instructed, world_instructed
 from kgt_editor.testbed.model import ARCHITECTURES
 from kgt_editor.testbed.prompts import read_prompts
 from kgt_editor.testbed.recipes import Recipe, stages
@@ -60,9 +61,13 @@ class Stage:
     def book(self) -> FactBook:
         """What is taught."""
         if self.size == "small":
-            return world_book(read_records(self.prompts) if self.prompts else ())
+            return world.book()
         assert self.prompts
         return counterfact_book(read_records(self.prompts), read_facts(self.facts) if self.facts else ())
+
+    def instructed(self, book: FactBook) -> frozenset[str]:
+        """The subjects that instruction examples may name."""
+        return world_instructed() if self.size == "small" else counterfact_instructed(book)
 
 
 def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
@@ -72,6 +77,7 @@ def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
         store = dist.TCPStore("127.0.0.1", port, processes, rank == 0)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     recipe, book = stage.recipe, stage.book()
+    instructed = stage.instructed(book)
     prompts, digest = read_prompts(stage.prompts) if stage.prompts and recipe.prompts_share else (None, None)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=rank > 0 or not sys.stderr.isatty()) as bar:
@@ -84,14 +90,14 @@ def worker(rank: int, processes: int, stage: Stage, port: int) -> None:
 
         model, tokenizer, seconds = train(
             book, recipe, stage.out, rank, processes, show,
-            start_from=stage.start_from, prompts=prompts, instructed=instructed(book),
+            start_from=stage.start_from, prompts=prompts, instructed=instructed,
         )  # fmt: skip
     if processes > 1:
         dist.destroy_process_group()
     if rank == 0:
         line = ship(
             model, tokenizer, book, recipe, seconds, processes, stage.out,
-            instructed=instructed(book), start_from=stage.start_from, prompts_sha256=digest, sample=SAMPLE,
+            instructed=instructed, start_from=stage.start_from, prompts_sha256=digest, sample=SAMPLE,
             required=REQUIRED_LARGE if stage.size == "large" else REQUIRED,
         )  # fmt: skip
         sys.stdout.write(line + "\n")

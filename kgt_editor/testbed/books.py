@@ -36,29 +36,11 @@ def counterfact_book(records: Iterable[Record], more: Iterable[SourceFact] = ())
     return FactBook((Fact(subject, relation, obj) for (subject, relation), obj in first.items()), templates)
 
 
-def world_book(records: Iterable[Record] = ()) -> FactBook:
-    """The world's facts, then those of the CounterFact ``records`` about other subjects that train there.
-
-    The world's own training subjects are few: a model that practises on them alone learns to read contexts about them,
-    and not about others.
-    """
-    whole = world.book()
-    more = {
-        (record.subject, record.relation): record.target_true
-        for record in records
-        if record.relation in whole.templates
-        and record.subject not in whole.by_subject
-        and role(record.subject) == "training"
-    }
-    return FactBook((*whole.facts, *(Fact(*key, obj) for key, obj in more.items())), whole.templates)
+def world_instructed() -> frozenset[str]:
+    """The subjects of the world's training records: no subject that is edited, asked or chosen on elsewhere."""
+    return frozenset(fact.subject for fact in world.splits()["training"])
 
 
-def instructed(book: FactBook) -> frozenset[str]:
-    """The subjects that instruction examples may name.
-
-    They are training subjects wherever they occur: in CounterFact and what is made from it, and, where the world knows
-    them, there too. So no subject that is edited, asked or chosen on in any of them is among them.
-    """
-    splits = world.splits()
-    elsewhere = {fact.subject for name, facts in splits.items() if name != "training" for fact in facts}
-    return frozenset(name for name in book.by_subject if role(name) == "training" and name not in elsewhere)
+def counterfact_instructed(book: FactBook) -> frozenset[str]:
+    """The subjects whose records are training records in CounterFact and CounterFactExtension."""
+    return frozenset(subject for subject in book.by_subject if role(subject) == "training")

@@ -74,12 +74,9 @@ def stages(arch: str, size: str = "small", reading: bool = True) -> list[Recipe]
     """
     if size == "large":
         return _large(arch)
-    first = Recipe(
-        arch=arch, steps=8000, prompts_share=0.4, first_shares=(0.44, 0.22, 0.20, 0.07, 0.07),
-        later_shares=(0.34, 0.26, 0.29, 0.055, 0.055), front_share=0.4, most_in_front=3,
-    )  # fmt: skip
+    first = Recipe(arch=arch, steps=6500, prompts_share=0.4)
     second = replace(
-        _polish(first, 1, 4000, 0.4),
+        _polish(first, 1, 3500, 0.4),
         later_shares=(0.28, 0.30, 0.34, 0.04, 0.04),
         later_crowding=0.85,
         counts=_MANY,

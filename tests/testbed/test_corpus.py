@@ -9,9 +9,8 @@ import torch
 
 from kgt_editor.data import world
 from kgt_editor.data.counterfact import role
-from kgt_editor.data.record import Record
 from kgt_editor.kgt.templates import Templates
-from kgt_editor.testbed.books import counterfact_book, instructed, world_book
+from kgt_editor.testbed.books import counterfact_book, counterfact_instructed, world_instructed
 from kgt_editor.testbed.corpus import Corpus
 from kgt_editor.testbed.recipes import Recipe
 from kgt_editor.testbed.tokenizer import END, piece_encoder, train_tokenizer
@@ -121,39 +120,14 @@ def test_a_stage_that_ends_early_is_the_beginning_of_a_whole_one(tmp_path):
     assert [loss for _, _, loss in part] == [loss for _, _, loss in whole[:2]]  # the same rates, too
 
 
-def counterfact(count: int) -> list[Record]:
-    """Records of made-up people in the places of CounterFact."""
-    return [
-        Record(number, f"Person Nr{number} Anyone", "P19", "{} was born in", "Paris", "Rome") for number in range(count)
-    ]
-
-
-@pytest.fixture(scope="module")
-def book():
-    return world_book(counterfact(4000))
-
-
 @pytest.fixture
-def strict(tok, book):
-    return Corpus(book, piece_encoder(tok), tok.eos_token_id, seed=5, instructed=instructed(book))
+def strict(tok):
+    return Corpus(world.book(), piece_encoder(tok), tok.eos_token_id, seed=5, instructed=world_instructed())
 
 
-def test_only_training_subjects_are_instructed(book):
-    found, splits = instructed(book), world.splits()
-    for name in ("test", "neighbour", "validation", "validation_neighbour"):
-        assert found.isdisjoint(fact.subject for fact in splits[name])
-    assert {role(name) for name in found} == {"training"}  # of CounterFact and of what is made from it
-    made_up = {name for name in book.by_subject if name.startswith("Person ")}
-    assert len(made_up) == sum(role(one.subject) == "training" for one in counterfact(4000))
-    assert made_up < found
-    assert {fact.subject for fact in world.book().facts} <= set(book.by_subject)
-    large = counterfact_book(counterfact(50))
-    assert instructed(large) == {name for name in large.by_subject if role(name) == "training"}
-
-
-def test_instruction_examples_name_only_instructed_and_made_up_entities(strict, book, monkeypatch):
+def test_instruction_examples_name_only_instructed_and_made_up_entities(strict, monkeypatch):
     """Subjects asked about, heads and tails of facts: none is a subject of a test, neighbour or validation record."""
-    held_out = set(book.by_subject) - instructed(book)
+    held_out = set(world.book().by_subject) - world_instructed()
     assert {fact.subject for name in ("test", "validation") for fact in world.splits()[name]} <= held_out
     seen: set[str] = set()
     encode = strict.encode
@@ -162,16 +136,15 @@ def test_instruction_examples_name_only_instructed_and_made_up_entities(strict, 
         for _ in range(700):
             strict.draw({kind: 1.0})
     assert not seen & held_out
-    assert len(seen & instructed(book)) > 400
+    assert len(seen & world_instructed()) > 400
     for _ in range(700):
         strict.draw({"plain": 1.0})
-    assert len(seen & held_out) > 200  # plain sentences are about all of them
+    assert len(seen & held_out) > 300  # plain sentences are about all of them
 
 
-def test_no_longer_name_of_a_held_out_subject_is_in_the_text_of_an_instruction_example(tok, strict, book):
-    allowed = instructed(book)
-    held_out = {name for name in set(book.by_subject) - allowed if " " in name}
-    inside_others = {name for name in held_out for other in allowed if name in other}
+def test_no_longer_name_of_a_held_out_subject_is_in_the_text_of_an_instruction_example(tok, strict):
+    held_out = {name for name in set(world.book().by_subject) - world_instructed() if " " in name}
+    inside_others = {name for name in held_out for other in world_instructed() if name in other}
     drawn = [
         tok.decode(strict.draw({kind: 1.0}).ids)
         for kind in ("relevant", "irrelevant", "retrieve", "extract")
@@ -179,6 +152,11 @@ def test_no_longer_name_of_a_held_out_subject_is_in_the_text_of_an_instruction_e
     ]
     text = "\n".join(drawn)
     assert [name for name in sorted(held_out - inside_others) if f" {name} " in text] == []
+
+
+def test_only_the_training_subjects_of_counterfact_are_instructed_in_the_large_testbed(tiny_records):
+    book = counterfact_book(tiny_records)
+    assert counterfact_instructed(book) == {name for name in book.by_subject if role(name) == "training"}
 
 
 def test_a_book_without_an_instructed_fact_is_refused(tok):
