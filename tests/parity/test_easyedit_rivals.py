@@ -49,7 +49,8 @@ def their_ultra(easyedit_home: Path) -> Iterator[Any]:
 def text(tmp_path: Path, tiny_records: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "text.txt"
-    path.write_text("\n".join(f"{record.query} {record.target_true}" for record in tiny_records), "utf-8")
+    said = [f"{prompt} {one.target_true}" for one in tiny_records for prompt in (one.query, *one.paraphrase_prompts)]
+    path.write_text("\n".join(said), "utf-8")
     return str(path)
 
 
