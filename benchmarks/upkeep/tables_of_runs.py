@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from tables_common import MODELS, RESULTS, read, share, table
@@ -38,15 +39,10 @@ def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join
     """
     folder, _, dataset = dataset.rpartition("/")
     wanted, asked = editors.split(","), (dataset, mode, model, size)
-    fitting = []
-    for path in sorted(RESULTS.glob(f"{folder or 'testbed'}/*/summary.json")):
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        fits = {
-            row["editor"]: row
-            for row in rows
-            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == asked and row["editor"] in wanted
-        }
-        fitting.append(fits)
+    fitting = [
+        {name: row for name, row in rows.items() if name in wanted}
+        for rows in _rows_of_runs(folder or "testbed", *asked)
+    ]
     found: dict[str, dict[str, Any]] = {}
     for fits in sorted(fitting, key=len, reverse=True):
         found = fits | found
@@ -59,6 +55,16 @@ def runs(dataset: str, mode: str, model: str, size: str, editors: str = ",".join
         besides = [_mean(row, metric) for metric in more]
         lines.append([name, *_metrics(row), *besides, str(len(row["seeds"])), *(_times(row) if timed else [])])
     return table(head, lines)
+
+
+def _rows_of_runs(folder: str, dataset: str, mode: str, model: str, size: str) -> Iterator[dict[str, dict[str, Any]]]:
+    """Of each run of a folder the rows of one data set, mode, model and number of edits, by editor."""
+    for path in sorted(RESULTS.glob(f"{folder}/*/summary.json")):
+        yield {
+            row["editor"]: row
+            for row in json.loads(path.read_text(encoding="utf-8"))["rows"]
+            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == (dataset, mode, model, size)
+        }
 
 
 def _mean(row: dict[str, Any], metric: str) -> str:
@@ -86,12 +92,10 @@ def before_after(mode: str, model: str, size: str) -> str:
 def _world_rows(folder: str, mode: str, model: str, size: str) -> dict[str, dict[str, Any]]:
     """The rows of a folder's runs on the world by editor, of an editor's those with most seeds."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted(RESULTS.glob(f"{folder}/*/summary.json")):
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
-            if (row["dataset"], row["mode"], row["model"], str(row["size"])) == ("world", mode, model, size):
-                known = found.get(row["editor"])
-                if known is None or len(row["seeds"]) > len(known["seeds"]):
-                    found[row["editor"]] = row
+    for rows in _rows_of_runs(folder, "world", mode, model, size):
+        for name, row in rows.items():
+            if name not in found or len(row["seeds"]) > len(found[name]["seeds"]):
+                found[name] = row
     return found
 
 

@@ -219,7 +219,7 @@ def _compare(options: argparse.Namespace, words: Sequence[str], hparams_dir: Pat
     check_options(options)
     with download_bar(stderr) as progress:
         request = check_request(config, options.out, progress, options.launcher != "ray", hparams_dir)
-    for note in (*request.notes, *hparams_notes(request)):
+    for note in hparams_notes(request):
         stderr.print(Text(note))
     if (records := request.data.records) is request.data.all_records:
         stderr.print(Text(f"all {len(records):,} records of '{config.dataset}' are for editing: none are to train on"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Record
 from kgt_editor.errors import UsageError
 
@@ -59,6 +62,14 @@ def texts(row: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.strip() for item in listed if item.strip()))
 
 
+def subject_and_prompt(row: Mapping[str, Any], field: str, where: str) -> tuple[str, str]:
+    """The field ``subject`` and a prompt that holds it."""
+    subject, prompt = text(row, "subject", where), text(row, field, where)
+    if subject not in prompt:
+        raise UsageError(f"{where}: field '{field}': the subject {subject!r} is not in {prompt!r}")
+    return subject, prompt
+
+
 def number(row: Mapping[str, Any], field: str, where: str, default: int | None) -> int | None:
     """A whole number, or ``default`` where the field is absent or null."""
     value = row.get(field)
@@ -67,6 +78,32 @@ def number(row: Mapping[str, Any], field: str, where: str, default: int | None) 
     if not isinstance(value, int) or isinstance(value, bool):
         raise UsageError(f"{where}: field '{field}' is not a whole number")
     return value
+
+
+def edits(
+    path: str | Path, no_edit: Callable[[Any, str], str | None], parse: Callable[[Any, str, int], Record]
+) -> tuple[list[Record], Counter[str]]:
+    """The records of a file that are edits, and how many others there are, by reason.
+
+    Args:
+        path: the file, see :func:`kgt_editor.data.reading.read_rows`.
+        no_edit: why a row is no edit; None where it is one.
+        parse: a record of a row, its place and its position.
+
+    Raises:
+        UsageError: the file cannot be read, a record is broken, or none is an edit.
+    """
+    found: list[Record] = []
+    skipped: Counter[str] = Counter()
+    for position, (where, row) in enumerate(read_rows(path)):
+        reason = no_edit(row, where)
+        if reason:
+            skipped[reason] += 1
+        else:
+            found.append(parse(row, where, position))
+    if not found:
+        raise UsageError(f"{path}: holds no edits: {', '.join(skipped)}")
+    return found, skipped
 
 
 def record(where: str, **values: Any) -> Record:

@@ -6,7 +6,6 @@ it has to leave alone (locality), each in kinds of its own, which keep their nam
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 from kgt_editor.data import fields
 from kgt_editor.data.base import DataSet
 from kgt_editor.data.counterfact import deal
-from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Probe, Record
 from kgt_editor.errors import UsageError
 
@@ -34,16 +32,7 @@ def load_knowedit(path: str | Path) -> DataSet:
     Raises:
         UsageError: the file cannot be read, a record is broken, or none is an edit.
     """
-    records: list[Record] = []
-    skipped: Counter[str] = Counter()
-    for position, (where, row) in enumerate(read_rows(path)):
-        reason = no_edit(row, where)
-        if reason:
-            skipped[reason] += 1
-        else:
-            records.append(parse(row, where, position))
-    if not records:
-        raise UsageError(f"{path}: holds no edits: {', '.join(skipped)}")
+    records, skipped = fields.edits(path, no_edit, parse)
     return replace(deal("knowedit", records), skipped=skipped)
 
 
@@ -71,9 +60,7 @@ def parse(row: Any, where: str, position: int) -> Record:
         UsageError: a field is missing or not what it should be, or the subject is not in the prompt.
     """
     row = fields.an_object(row, where)
-    subject, prompt = fields.text(row, "subject", where), fields.text(row, "prompt", where)
-    if subject not in prompt:
-        raise UsageError(f"{where}: field 'prompt': {NO_SUBJECT}: {subject!r}, {prompt!r}")
+    subject, prompt = fields.subject_and_prompt(row, "prompt", where)
     probes = tuple(
         probe for side in ("portability", "locality") for probe in _probes(row, side, where) if probe.prompt != prompt
     )

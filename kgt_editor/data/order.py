@@ -14,6 +14,7 @@ from pathlib import Path
 from kgt_editor.data.base import DataSet
 from kgt_editor.data.reading import read_document
 from kgt_editor.errors import UsageError
+from kgt_editor.notice import tell
 
 
 def read_orders(path: str | Path) -> dict[int, tuple[int, ...]]:
@@ -37,11 +38,11 @@ def read_orders(path: str | Path) -> dict[int, tuple[int, ...]]:
     return orders
 
 
-def in_order(data: DataSet, path: str | Path, size: int, seeds: int) -> tuple[DataSet, str]:
-    """A data set whose sequences follow the orders of a file, and what to say about it.
+def in_order(data: DataSet, path: str | Path, size: int, seeds: int) -> DataSet:
+    """A data set whose sequences follow the orders of a file.
 
     Cases that are not among the reported records (training and validation records, or none of this data set) are
-    passed over: what an editor was trained on, or chosen on, judges nothing.
+    passed over, and a line says how many: what an editor was trained on, or chosen on, judges nothing.
 
     Args:
         data: the data set, see :meth:`DataSet.reaching`.
@@ -67,6 +68,7 @@ def in_order(data: DataSet, path: str | Path, size: int, seeds: int) -> tuple[Da
         passed.append(places[size - 1] + 1 - size)
     kept = {seed: orders[seed] for seed in range(seeds)}
     revision = hashlib.sha256(json.dumps(sorted(kept.items())).encode()).hexdigest()[:12]
-    told = "/".join(map(str, passed))
-    note = f"order of {path}: {told} of its cases are no reported records and are passed over" if any(passed) else ""
-    return replace(data, orders=kept, revision=f"{data.revision}-{revision}"), note
+    if any(passed):
+        told = "/".join(map(str, passed))
+        tell(f"order of {path}: {told} of its cases are no reported records and are passed over")
+    return replace(data, orders=kept, revision=f"{data.revision}-{revision}")

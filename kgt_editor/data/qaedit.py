@@ -6,7 +6,6 @@ judged, not what it would say with the answer in front of it.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from kgt_editor.data import fields
 from kgt_editor.data.base import DataSet, KnownFact
 from kgt_editor.data.counterfact import deal
-from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Probe, Record
 from kgt_editor.errors import UsageError
 
@@ -31,20 +29,21 @@ def load_qaedit(path: str | Path) -> DataSet:
     Raises:
         UsageError: the file cannot be read, a record is broken, or none is an edit.
     """
-    records: list[Record] = []
-    skipped: Counter[str] = Counter()
-    for position, (where, row) in enumerate(read_rows(path)):
-        row = fields.an_object(row, where)
-        if fields.text(row, "subject", where) not in fields.text(row, "prompt", where):
-            skipped[NO_SUBJECT] += 1
-        else:
-            records.append(parse(row, where, position))
-    if not records:
-        raise UsageError(f"{path}: holds no edits: {', '.join(skipped)}")
+    records, skipped = fields.edits(path, no_edit, parse)
     dealt = deal("qaedit", records)
     asked = {probe.prompt: probe.answers[0] for record in dealt.records for probe in record.probes}
     known = tuple(KnownFact(prompt, answer) for prompt, answer in asked.items())
     return replace(dealt, known_facts=known, skipped=skipped).hashed()
+
+
+def no_edit(row: Any, where: str) -> str | None:
+    """Why a well-formed record is no edit; None where it is one.
+
+    Raises:
+        UsageError: a field is missing or not what it should be.
+    """
+    row = fields.an_object(row, where)
+    return None if fields.text(row, "subject", where) in fields.text(row, "prompt", where) else NO_SUBJECT
 
 
 def parse(row: Any, where: str, position: int) -> Record:
@@ -54,9 +53,7 @@ def parse(row: Any, where: str, position: int) -> Record:
         UsageError: a field is missing or not what it should be, or the subject is not in the prompt.
     """
     row = fields.an_object(row, where)
-    subject, prompt = fields.text(row, "subject", where), fields.text(row, "prompt", where)
-    if subject not in prompt:
-        raise UsageError(f"{where}: field 'prompt': {NO_SUBJECT}: {subject!r}, {prompt!r}")
+    subject, prompt = fields.subject_and_prompt(row, "prompt", where)
     listed = row.get("locality", [])
     if not isinstance(listed, list):
         raise UsageError(f"{where}: field 'locality' is not a list of questions")

@@ -66,9 +66,7 @@ def parse(row: Any, where: str, position: int) -> Record:
         UsageError: a field is missing or not what it should be.
     """
     row = fields.an_object(row, where)
-    subject, question = fields.text(row, "subject", where), fields.text(row, "src", where)
-    if subject not in question:
-        raise UsageError(f"{where}: field 'src': the subject {subject!r} is not in {question!r}")
+    subject, question = fields.subject_and_prompt(row, "src", where)
     answers = fields.texts(row, "answers", where)
     if not answers:
         raise UsageError(f"{where}: field 'answers' is missing")

@@ -107,8 +107,8 @@ class CaseScores:
         paraphrases = () if self.superseded else self.paraphrases
         written = [] if self.superseded or self.generated.edit is None else [self.generated.edit]
         in_other_words = () if self.superseded else self.generated.paraphrases
-        carried = [] if self.superseded else [one for one in self.probed if one.probe.carried]
-        alone = [one for one in self.probed if not one.probe.carried]
+        carried = [one for one in self._judged if one.probe.carried]
+        alone = [one for one in self._judged if not one.probe.carried]
         return {
             "efficacy_score": _share([score.prefers_new(normalise) for score in edits]),
             "paraphrase_score": _share([score.prefers_new(normalise) for score in paraphrases]),
@@ -143,7 +143,11 @@ class CaseScores:
 
     def kinds(self) -> dict[str, dict[str, int]]:
         """See :func:`kgt_editor.evaluation.probed.by_kind`; of a superseded edit what is left alone only."""
-        return by_kind(one for one in self.probed if not (self.superseded and one.probe.carried))
+        return by_kind(self._judged)
+
+    @property
+    def _judged(self) -> list[Probed]:
+        return [one for one in self.probed if not (self.superseded and one.probe.carried)]
 
     def silence(self) -> dict[str, int]:
         """See :meth:`kgt_editor.evaluation.kept.Untouched.silence`."""

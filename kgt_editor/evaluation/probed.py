@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kgt_editor.data.record import Probe, Record
-from kgt_editor.evaluation.answers import can_say, say
+from kgt_editor.evaluation.answers import say
 from kgt_editor.evaluation.generated import MAX_NEW_TOKENS, Written
 from kgt_editor.evaluation.scorer import Scorer
 
@@ -67,7 +67,7 @@ def ask(score: Scorer, model: Any, tok: Any, records: Sequence[Record]) -> list[
         return [() for _ in records]
     prompts = [probe.prompt for probe in probes]
     scores = score(prompts, [probe.answers[0] for probe in probes])
-    texts = say(model, tok, prompts, MAX_NEW_TOKENS) if can_say(model) else [None] * len(probes)
+    texts = say(model, tok, prompts, MAX_NEW_TOKENS)
     found = iter([Probed(*parts) for parts in zip(probes, (one.greedy for one in scores), texts, strict=True)])
     return [tuple(next(found) for _ in record.probes) for record in records]
 

@@ -187,12 +187,7 @@ MEASURES = {
 }
 
 SCORES = ("efficacy_score", "paraphrase_score")
-MORE_SCORES = (
-    "neighbourhood_score",
-    "unedited_recall",
-    "efficacy_accuracy",
-    "paraphrase_accuracy",
-    "neighbourhood_accuracy",
+_WHERE_ASKED = (
     "same_subject_kept",
     "neighbourhood_kept",
     "efficacy_exact",
@@ -205,6 +200,14 @@ MORE_SCORES = (
     "portability_contained",
     "locality_accuracy",
     "locality_contained",
+)
+MORE_SCORES = (
+    "neighbourhood_score",
+    "unedited_recall",
+    "efficacy_accuracy",
+    "paraphrase_accuracy",
+    "neighbourhood_accuracy",
+    *_WHERE_ASKED,
     "failed_edits",
     "held",
     "not_followed",
@@ -218,18 +221,7 @@ SHARES = tuple(name for name in CASE_MEASURES if MEASURES[name].unit == "share")
 OUTCOMES = dict(zip(outcomes.OUTCOMES, ("held", "not_followed", "restated", "dropped"), strict=True))
 #: In a table only where a run has them.
 WHERE_KNOWN = (
-    "same_subject_kept",
-    "neighbourhood_kept",
-    "efficacy_exact",
-    "paraphrase_exact",
-    "efficacy_contained",
-    "paraphrase_contained",
-    "generation_entropy",
-    "reference_score",
-    "portability_accuracy",
-    "portability_contained",
-    "locality_accuracy",
-    "locality_contained",
+    *_WHERE_ASKED,
     *OUTCOMES.values(),
 )
 COSTS = ("memory", "edit_mean")

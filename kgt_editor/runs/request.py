@@ -75,7 +75,6 @@ class Request:
         data: the data set.
         out: where runs go.
         shipped: where the YAMLs lie that serve where ``config.hparams_dir`` has none.
-        notes: what the user should know of the data.
     """
 
     config: RunConfig
@@ -83,7 +82,6 @@ class Request:
     data: DataSet
     out: Path
     shipped: Path | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -135,10 +133,8 @@ def check_request(
             f"data set '{config.dataset}' is told in steps, not in edits: run benchmarks/measure/conflicts.py"
         )
     data.sample(config.count, 0)
-    notes = []
     if config.order:
-        data, note = in_order(data, config.order, config.count, config.seeds)
-        notes += [note] if note else []
+        data = in_order(data, config.order, config.count, config.seeds)
     check_model(config.model)
     unused = [key for key in config.overrides if not any(_applies(key, name) for name in rows)]
     if unused:
@@ -153,7 +149,7 @@ def check_request(
         }
         editors[name] = create_editor(name, config.model, config.hparams_dir, changes, shipped)
     check_writable(out)
-    return Request(config, editors, data, out, shipped, tuple(notes))
+    return Request(config, editors, data, out, shipped)
 
 
 def hparams_sources(request: Request) -> dict[str, str]:

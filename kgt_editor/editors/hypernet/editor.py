@@ -17,7 +17,8 @@ from kgt_editor.config import HParams
 from kgt_editor.data.record import Record
 from kgt_editor.editors import cache
 from kgt_editor.editors.base import Progress
-from kgt_editor.editors.hypernet.training import Hypernetwork, Sampler
+from kgt_editor.editors.by_weights import same_editor
+from kgt_editor.editors.hypernet.training import Constraint, Hypernetwork, Sampler, fit
 from kgt_editor.editors.targets import encode_targets
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import UsageError
@@ -78,7 +79,7 @@ _N = TypeVar("_N", bound=Hypernetwork)
 class HypernetEditor(WeightEditor, Generic[_N]):
     """An editor whose :meth:`prepare` has to see the unedited model first.
 
-    A subclass makes the network (:meth:`network_for`) and trains it (:meth:`train`).
+    A subclass makes the network (:meth:`network_for`) and weighs its losses (:meth:`locality`).
 
     Attributes:
         network_version: changes with the network or its training, so that what lies in the cache is trained anew.
@@ -97,18 +98,11 @@ class HypernetEditor(WeightEditor, Generic[_N]):
         """The untrained network."""
 
     @abstractmethod
-    def train(
-        self,
-        model: nn.Module,
-        network: _N,
-        sampler: Sampler,
-        progress: Progress | None,
-        unfinished: cache.Unfinished | None = None,
-    ) -> None:
-        """Trains ``network`` in place; ``model`` is held still and gradients are on.
+    def locality(self) -> Constraint:
+        """How much the locality loss counts, at the beginning of a training."""
 
-        ``unfinished`` keeps the training while it goes on; what it holds already is gone on with.
-        """
+    def normalise(self, model: nn.Module, network: _N, sampler: Sampler) -> None:
+        """Fits to the training's edits what the network is not trained in; most networks have nothing of it."""
 
     def layers(self, model: nn.Module) -> list[str]:
         return [name.removesuffix(".weight") for name in self.hparams.inner_params]
@@ -123,16 +117,14 @@ class HypernetEditor(WeightEditor, Generic[_N]):
         Raises:
             UsageError: the first call has no ``train_ds``.
         """
-        editors = _EDITORS.setdefault(model, {})
-        if hparams not in editors:
-            editor = cls(hparams)
+        editor = same_editor(cls, model, hparams)
+        if model not in editor._networks:
             if not kwargs.get("train_ds"):
                 raise UsageError(
                     f"{hparams.alg_name} trains a hypernetwork before the first edit: pass train_ds, a list of Records"
                 )
             editor.prepare(model, tok, kwargs["train_ds"])
-            editors[hparams] = editor
-        return editors[hparams]
+        return editor
 
     def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
         """Trains the hypernetwork on ``training``, or fetches it from the user's cache folder.
@@ -154,8 +146,10 @@ class HypernetEditor(WeightEditor, Generic[_N]):
         with cache.alone(self.name, key):  # two cells of this editor may begin side by side
             if not _fill(network, cache.load(self.name, key)):
                 unfinished = cache.Unfinished(self.name, key)
+                sampler = Sampler(model, tok, training, self.hparams)
                 with frozen(model), torch.enable_grad():
-                    self.train(model, network, Sampler(model, tok, training, self.hparams), progress, unfinished)
+                    self.normalise(model, network, sampler)
+                    fit(model, network, sampler, self.locality(), self.hparams, progress, unfinished)
                 cache.save(self.name, key, network.state_dict())
                 unfinished.drop()
         network.requires_grad_(False)
@@ -192,7 +186,3 @@ def _fill(network: nn.Module, kept: dict[str, Tensor] | None) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-# Editors made by the call form below, so that a second call on the same model finds its hypernetwork.
-_EDITORS: WeakKeyDictionary[nn.Module, dict[HypernetHParams, HypernetEditor[Any]]] = WeakKeyDictionary()

@@ -16,12 +16,11 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from kgt_editor.editors.base import Progress, call_form
-from kgt_editor.editors.cache import Unfinished
+from kgt_editor.editors.base import call_form
 from kgt_editor.editors.factors import layer_shapes
 from kgt_editor.editors.hypernet.editor import HypernetEditor, HypernetHParams
 from kgt_editor.editors.hypernet.ke_network import KENetwork, weight_scales
-from kgt_editor.editors.hypernet.training import Constraint, Sampler, fit
+from kgt_editor.editors.hypernet.training import Constraint
 
 
 class KEHParams(HypernetHParams):
@@ -65,17 +64,8 @@ class KEEditor(HypernetEditor[KENetwork]):
             hparams.seed,
         )
 
-    def train(
-        self,
-        model: nn.Module,
-        network: KENetwork,
-        sampler: Sampler,
-        progress: Progress | None,
-        unfinished: Unfinished | None = None,
-    ) -> None:
-        hparams = self.hparams
-        locality = Constraint(hparams.cloc, hparams.margin, hparams.multiplier_lr)
-        fit(model, network, sampler, locality, hparams, progress, unfinished)
+    def locality(self) -> Constraint:
+        return Constraint(self.hparams.cloc, self.hparams.margin, self.hparams.multiplier_lr)
 
 
 apply_ke_to_model = call_form(KEEditor)

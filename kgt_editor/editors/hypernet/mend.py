@@ -11,12 +11,11 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from kgt_editor.editors.base import Progress, call_form
-from kgt_editor.editors.cache import Unfinished
+from kgt_editor.editors.base import call_form
 from kgt_editor.editors.factors import gradient_factors, layer_shapes
 from kgt_editor.editors.hypernet.editor import HypernetEditor, HypernetHParams
 from kgt_editor.editors.hypernet.mend_network import MENDNetwork
-from kgt_editor.editors.hypernet.training import Constraint, Sampler, fit
+from kgt_editor.editors.hypernet.training import Constraint, Sampler
 
 
 class MENDHParams(HypernetHParams):
@@ -61,19 +60,13 @@ class MENDEditor(HypernetEditor[MENDNetwork]):
         rank, hidden, seed = hparams.rank, hparams.n_hidden, hparams.seed
         return MENDNetwork(shapes, rank, hidden, hparams.edit_lr, hparams.norm, seed, hparams.norm_edit)
 
-    def train(
-        self,
-        model: nn.Module,
-        network: MENDNetwork,
-        sampler: Sampler,
-        progress: Progress | None,
-        unfinished: Unfinished | None = None,
-    ) -> None:
-        hparams = self.hparams
+    def locality(self) -> Constraint:
+        return Constraint(self.hparams.cloc)
+
+    def normalise(self, model: nn.Module, network: MENDNetwork, sampler: Sampler) -> None:
         if network.norm or network.norm_edit:
             layers = list(network.shapes)
             network.fit_normalisation(gradient_factors(model, batch, layers)[0] for batch in sampler.samples())
-        fit(model, network, sampler, Constraint(hparams.cloc), hparams, progress, unfinished)
 
 
 apply_mend_to_model = call_form(MENDEditor)

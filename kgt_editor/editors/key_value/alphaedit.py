@@ -96,8 +96,9 @@ class AlphaEditEditor(SpreadEditor):
 
     def earlier_keys(self, model: nn.Module) -> dict[str, Tensor]:
         """The keys of the edits that the weights hold, (edits, in) by layer."""
-        none = {name: torch.zeros(0, linear_layer(model, name).shape[1]) for name in self.layers(model)}
-        return self._edited.find(model) or none
+        return self._edited.find(model) or {
+            name: torch.zeros(0, linear_layer(model, name).shape[1]) for name in self.layers(model)
+        }
 
     def save_state(self, model: nn.Module, folder: Path) -> bool:
         save_file({name: keys.contiguous() for name, keys in self.earlier_keys(model).items()}, folder / _KEYS)
