@@ -50,6 +50,27 @@ class TargetBatch:
             self.ids, self.mask, self.rows[reads], self.columns[reads], self.wanted[reads], self.weights[reads]
         )
 
+    def aligned(self, columns: Sequence[int]) -> TargetBatch:
+        """The same texts, each moved to the right until its token at ``columns[row]`` stands in the same column.
+
+        That column is the greatest of ``columns``; in front of a row that was moved there is padding.
+        """
+        at = torch.tensor(columns, device=self.ids.device)
+        shift = at.max() - at
+        places = torch.arange(self.ids.shape[1], device=self.ids.device) + shift[:, None]
+        shape = (len(self.ids), int(places.max()) + 1)
+        mask = self.mask.new_zeros(shape).scatter(1, places, self.mask)
+        used = int(mask.any(0).nonzero().max()) + 1
+        ids = self.ids[:, :1].expand(shape).scatter(1, places, self.ids)
+        return TargetBatch(
+            ids[:, :used],
+            mask[:, :used],
+            self.rows,
+            self.columns + shift[self.rows],
+            self.wanted,
+            self.weights,
+        )
+
 
 def pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Token rows of any length as ids and attention mask, both (rows, longest)."""

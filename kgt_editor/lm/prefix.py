@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from kgt_editor.lm.forward import last_logits
+from kgt_editor.lm.layers import plain_model
 
 
 def left_pad(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -62,6 +64,25 @@ def logits_behind(lm: Any, tok: Any, input_ids: Tensor, attention_mask: Tensor, 
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         use_cache=False,
     )
+
+
+def read_prefix(model: Any, ids: Tensor, mask: Tensor, positions: Tensor) -> Cache | None:
+    """Keys and values of the first columns of a batch, in every block; None where there is no column.
+
+    Args:
+        model: a causal LM of transformers.
+        ids: those columns, (rows, columns).
+        mask, positions: attention mask and position ids of the batch, (rows, at least those columns).
+    """
+    first = ids.shape[1]
+    if not first:
+        return None
+    # The decoder without its head: nothing is predicted here.
+    output = plain_model(model).base_model(
+        input_ids=ids, attention_mask=mask[:, :first], position_ids=positions[:, :first], use_cache=True
+    )
+    past: Cache = output.past_key_values
+    return past
 
 
 def next_token_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import Cache
 
 from kgt_editor.lm.layers import get_module
 
@@ -92,17 +94,22 @@ def first_tensor(output: Any) -> Tensor:
     return value
 
 
-def replay(blocks: Iterable[nn.Module], calls: Iterable[Call], hidden: Tensor) -> Tensor:
+def replay(blocks: Iterable[nn.Module], calls: Iterable[Call], hidden: Tensor, past: Cache | None = None) -> Tensor:
     """Runs recorded blocks again on other hidden states, with the masks and positions they were called with.
-
-    Record with ``use_cache=False``: a cache would be written to a second time.
 
     Args:
         blocks: consecutive decoder blocks.
-        calls: the recorded call of each.
+        calls: the recorded call of each. A cache that it was given was written to, so ``past`` stands in its place.
         hidden: what the first of them reads, (batch, length, width).
+        past: keys and values of what stands in front, as they were before the recorded pass; left as they are. None
+            where the pass was recorded with ``use_cache=False``.
     """
+    past = deepcopy(past)
+
+    def given(value: Any) -> Any:
+        return past if isinstance(value, Cache) else value
+
     for block, call in zip(blocks, calls, strict=True):
-        kwargs = {name: value for name, value in call.kwargs.items() if name != "hidden_states"}
-        hidden = first_tensor(block(hidden, *call.args[1:], **kwargs))
+        kwargs = {name: given(value) for name, value in call.kwargs.items() if name != "hidden_states"}
+        hidden = first_tensor(block(hidden, *map(given, call.args[1:]), **kwargs))
     return hidden

@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 import torch
 from editor_builders import rome_hparams
+from torch import Tensor
 from torch.nn.functional import kl_div
 
 from kgt_editor.editors.key_value.hparams import ROMEHParams
 from kgt_editor.editors.key_value.keys import Covariance, key_moments
 from kgt_editor.editors.key_value.rome import ROMEEditor, apply_rome_to_model, rank_one_update
-from kgt_editor.editors.key_value.search import ValueSearch
+from kgt_editor.editors.key_value.search import ESSENCE_PROMPT, ValueSearch
+from kgt_editor.editors.targets import token_ending_at
 from kgt_editor.errors import NumericalError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import linear_layer
 from kgt_editor.lm.scoring import score_targets
+from kgt_editor.lm.tokens import continuation_ids, join
 from kgt_editor.lm.trace import Trace
 from kgt_editor.requests import EditRequest
 
@@ -81,16 +84,54 @@ def test_edit_makes_the_target_the_answer(tiny_lm: tuple[Any, Any]) -> None:
     assert score_targets(model, tok, [request["prompt"]], [request["target_new"]])[0].greedy
 
 
-def test_replayed_blocks_give_the_models_own_logits(tiny_lm: tuple[Any, Any], tiny_records: Any) -> None:
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_a_step_gives_the_models_own_logits(tiny_lm: tuple[Any, Any], tiny_records: Any, share_prefix: bool) -> None:
     model, tok = tiny_lm
     request = EditRequest.parse(tiny_records[0].request())
-    search = ValueSearch(model, tok, request, ["", "It rained."], 0, rome_hparams(model))
-    batch = search._batch
+    prefixes = ["", "It rained.", "It rained, and they met again in spring."]
+    hparams = rome_hparams(model, share_prefix=share_prefix)
+    search = ValueSearch(model, tok, request, prefixes, 0, hparams)
+    delta = torch.randn(model.config.hidden_size)
+    block = hparams.layer_module_tmp.format(0)
+
+    def changed(ids: list[int], column: int) -> Tensor:
+        """All logits of a text by itself, with the change at the subject's last token."""
+
+        def add(_: str, __: Tensor, output: Tensor) -> Tensor:
+            output = output.clone()
+            output[0, column] += delta
+            return output
+
+        with Trace(model, [block], edit=add):
+            logits: Tensor = model(input_ids=torch.tensor([ids])).logits[0]
+        return logits
+
     with torch.no_grad():
-        whole = model(input_ids=batch.ids, attention_mask=batch.mask).logits
-        targets, essence = search._logits(torch.zeros(model.config.hidden_size))
-    torch.testing.assert_close(targets, whole[batch.rows, batch.columns])
-    torch.testing.assert_close(essence[0], whole[-1, search._columns[-1]])
+        targets, essence = search._logits(delta)
+        wanted = []
+        for prefix in prefixes:
+            prompt = join(prefix, request.prompt)
+            stem, target = continuation_ids(tok, prompt, request.target_new)
+            end = len(prompt) - len(request.prompt) + request.subject_end
+            logits = changed([*stem, *target], token_ending_at(tok, prompt, end))
+            wanted.append(logits[len(stem) - 1 : len(stem) + len(target) - 1])
+        text = ESSENCE_PROMPT.format(request.subject)
+        column = token_ending_at(tok, text, len(request.subject))
+        alone = changed(tok(text).input_ids, column)[column]
+    torch.testing.assert_close(targets, torch.cat(wanted), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(essence[0], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_shared_prefix_changes_nothing_but_the_time(tiny_lm: tuple[Any, Any], tiny_records: Any) -> None:
+    model, tok = tiny_lm
+    request = EditRequest.parse(tiny_records[8].request())
+    deltas = [
+        ValueSearch(
+            model, tok, request, ["", "It rained."], 0, rome_hparams(model, share_prefix=share, v_num_grad_steps=5)
+        ).find_delta()
+        for share in (True, False)
+    ]
+    torch.testing.assert_close(*deltas, rtol=1e-3, atol=1e-4)
 
 
 def test_kl_term_is_the_divergence_of_the_edited_from_the_unedited(

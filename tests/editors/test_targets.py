@@ -83,3 +83,18 @@ def test_prompts_beyond_the_models_length_are_refused(tiny_gpt2: tuple[Any, Any]
     model, tok = tiny_gpt2
     with pytest.raises(UsageError, match="does not fit the model's context of 256"):
         encode_targets(model, tok, ["Ada Brun " * 300], ["Tarsil"])
+
+
+def test_aligned_rows_hold_the_same_texts_with_the_named_tokens_below_each_other(tiny_lm: tuple[Any, Any]) -> None:
+    model, tok = tiny_lm
+    contexts = ["Ada Brun was born in the town of", "At home, in the town of"]
+    batch = encode_targets(model, tok, contexts, ["Osthaven", "Old Velmoran"])
+    columns = [1, 4]
+    moved = batch.aligned(columns)
+    assert moved.ids[0, 4] == batch.ids[0, 1]
+    assert moved.ids[1, 4] == batch.ids[1, 4]
+    for row in range(2):
+        assert moved.ids[row][moved.mask[row] == 1].tolist() == batch.ids[row][batch.mask[row] == 1].tolist()
+    assert moved.mask[:, -1].any(), "no column of padding alone is left"
+    reads = moved.ids[moved.rows, moved.columns]
+    assert reads.tolist() == batch.ids[batch.rows, batch.columns].tolist()

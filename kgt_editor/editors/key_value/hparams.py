@@ -10,7 +10,7 @@ from kgt_editor.config import HParams
 
 
 class ROMEHParams(HParams):
-    """EasyEdit's ROME fields, and three of ours with defaults that change nothing.
+    """EasyEdit's ROME fields, and four of ours with defaults that change nothing.
 
     Attributes:
         layers: blocks whose down-projection is edited, one rank-one update each, lowest first.
@@ -26,6 +26,8 @@ class ROMEHParams(HParams):
         context_template_length_params: ``[[tokens, how many], ...]``: texts the model writes to stand before
             the prompt.
         context_prefixes: texts to stand before the prompt instead (ours).
+        share_prefix: run what stands in front of the subject's last token once, not in every step: the same update up
+            to rounding. Off, every step runs whole prompts, as the authors' code does (ours).
         v_stop_loss: the search ends when its loss falls below (fixed in the authors' code; ours).
         rewrite_module_tmp, layer_module_tmp, ln_f_module, lm_head_module: module names, ``{}`` for the block.
     """
@@ -47,6 +49,7 @@ class ROMEHParams(HParams):
     mom2_dtype: Literal["float32", "float64"] = "float32"
     context_template_length_params: tuple[tuple[int, int], ...] = ()
     context_prefixes: tuple[str, ...] = ()
+    share_prefix: bool = True
     v_stop_loss: float = 0.05
     rewrite_module_tmp: str
     layer_module_tmp: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from kgt_editor.editors.key_value.hparams import ROMEHParams
 from kgt_editor.editors.targets import encode_targets, pad_right, token_ending_at
 from kgt_editor.errors import NumericalError
 from kgt_editor.lm.layers import device_of, get_module
+from kgt_editor.lm.prefix import read_prefix
 from kgt_editor.lm.tokens import join
 from kgt_editor.lm.trace import Trace, replay
 from kgt_editor.requests import EditRequest
@@ -26,7 +28,10 @@ _ROWS = 64
 class ValueSearch:
     """The search for v* (ROME's section 3.1, step 2) of one request in one layer.
 
-    Everything up to the edited block runs once; the descent runs only the blocks above it, all contexts in a batch.
+    What does not depend on the value runs once: the blocks up to the edited one, and the tokens in front of the
+    subject's last one, whose keys and values the descent attends to (``share_prefix``; causal attention makes it
+    exact). A step of the descent runs the rest, all contexts in a batch whose rows are moved so that the subjects'
+    last tokens stand below each other.
 
     Args:
         model, tok: the model and its tokenizer.
@@ -57,12 +62,13 @@ class ValueSearch:
         essence = ESSENCE_PROMPT.format(request.subject)
         # The essence prompt is one more row; its continuation is never read.
         batch = encode_targets(model, tok, [*prompts, essence], [request.target_new] * (len(prompts) + 1))
-        self._batch = batch.first(len(prompts))
-        self._contexts = len(prompts)
         columns = subject_columns(tok, request, prompts)
         columns.append(token_ending_at(tok, essence, len(request.subject)))
-        self._columns = torch.tensor(columns, device=self._batch.ids.device)
-        self._rows = torch.arange(len(columns), device=self._batch.ids.device)
+        self._contexts = len(prompts)
+        self._batch = batch.first(len(prompts)).aligned(columns)
+        at = max(columns)
+        self._first = at if hparams.share_prefix else 0
+        self._subject = at - self._first
         self._capture(model)
 
     @torch.no_grad()
@@ -70,25 +76,34 @@ class ValueSearch:
         hparams = self._hparams
         rewrite = hparams.rewrite_module_tmp.format(self._layer)
         names = [hparams.layer_module_tmp.format(i) for i in range(self._layer, hparams.v_loss_layer + 1)]
+        ids, mask = self._batch.ids, self._batch.mask
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        self._past = read_prefix(model, ids[:, : self._first], mask, positions)
         with Trace(model, [rewrite, *names], stop=True) as trace:
-            model(input_ids=self._batch.ids, attention_mask=self._batch.mask, use_cache=False)
+            model(
+                input_ids=ids[:, self._first :],
+                attention_mask=mask,
+                position_ids=positions[:, self._first :],
+                past_key_values=deepcopy(self._past),
+                use_cache=self._past is not None,
+            )
         self._blocks = [get_module(model, name) for name in names[1:]]
         self._calls = [trace[name] for name in names[1:]]
         self._norm = get_module(model, hparams.ln_f_module)
         self._head = get_module(model, hparams.lm_head_module)
         self._hidden = trace[names[0]].output
-        self.value = trace[names[0] if self._of_block else rewrite].output[0, self._columns[0]].float()
+        self.value = trace[names[0] if self._of_block else rewrite].output[0, self._subject].float()
         #: the layer's inputs at the subject's last token, (contexts, in); the first is the bare prompt's.
-        self.keys = trace[rewrite].input[self._rows[:-1], self._columns[:-1]].float()
+        self.keys = trace[rewrite].input[:-1, self._subject].float()
 
     def _logits(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Logits at the target positions of all contexts and at the essence prompt's subject, fp32."""
-        change = delta.to(self._hidden.dtype).expand(len(self._rows), -1)
-        hidden = self._hidden.index_put((self._rows, self._columns), change, accumulate=True)
-        hidden = replay(self._blocks, self._calls, hidden)
-        rows = torch.cat([self._batch.rows, self._rows[-1:]])
-        columns = torch.cat([self._batch.columns, self._columns[-1:]])
-        states = self._norm(hidden[rows, columns])
+        at = self._subject
+        changed = self._hidden[:, at : at + 1] + delta.to(self._hidden.dtype)
+        hidden = torch.cat([self._hidden[:, :at], changed, self._hidden[:, at + 1 :]], dim=1)
+        hidden = replay(self._blocks, self._calls, hidden, self._past)
+        read = hidden[self._batch.rows, self._batch.columns - self._first]
+        states = self._norm(torch.cat([read, hidden[-1:, at]]))
         # EasyEdit names the (tied) input embedding as GPT-2's head.
         head = self._head
         logits = states @ head.weight.T if isinstance(head, nn.Embedding) else head(states)
@@ -173,6 +188,7 @@ def subject_states(
             column for request, own in zip(some, prompts, strict=True) for column in subject_columns(tok, request, own)
         ]
         texts = tok([prompt for own in prompts for prompt in own]).input_ids
+        texts = [text[: column + 1] for text, column in zip(texts, columns, strict=True)]
         ids, mask = pad_right(texts, tok.pad_token_id or 0, device_of(model))
         rows, ends = torch.arange(len(ids), device=ids.device), torch.tensor(columns, device=ids.device)
         with Trace(model, [*layers, block], stop=True) as trace:
