@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from kgt_editor.commands import Parser, positive, run
+from kgt_editor.data import mquake
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.graph.build import build
+from kgt_editor.graph.build import Row, build
 from kgt_editor.graph.conceptnet import conceptnet_rows, read_lines, tsv_rows
 from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.export import export_json, export_ntriples
@@ -38,6 +39,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--conceptnet", type=Path, metavar="FILE", help="ConceptNet 5 assertions, .csv or .csv.gz")
     source.add_argument("--tsv", type=Path, metavar="FILE", help="head<TAB>relation<TAB>tail[<TAB>weight], or .gz")
+    source.add_argument("--mquake", type=Path, metavar="FILE", help="the unedited facts of MQuAKE's cases")
     command.add_argument("--lang", metavar="CODE", help="only terms of this language, as in en (--conceptnet)")
     command.add_argument("--out", type=Path, required=True, metavar="FILE")
 
@@ -85,7 +87,7 @@ def _command(words: list[str], program: str) -> int:
 
 
 def _build(options: argparse.Namespace) -> None:
-    source = options.conceptnet or options.tsv
+    source = options.conceptnet or options.tsv or options.mquake
     if options.lang is not None and options.conceptnet is None:
         raise UsageError("--lang chooses among ConceptNet's terms; it needs --conceptnet")
     skipped: Counter[str] = Counter()
@@ -102,10 +104,16 @@ def _build(options: argparse.Namespace) -> None:
             bars.start_task(writing)
             bars.update(writing, completed=done, total=total)
 
-        lines = read_lines(source, read)
-        rows = tsv_rows(lines, skipped) if options.conceptnet is None else conceptnet_rows(lines, options.lang, skipped)
-        build(rows, options.out, about, written)
+        build(_rows(options, skipped, read), options.out, about, written)
     _info(argparse.Namespace(graph=options.out))
+
+
+def _rows(options: argparse.Namespace, skipped: Counter[str], read: Callable[[int, int], None]) -> Iterable[Row]:
+    if options.mquake is not None:
+        return ((*triple, 1.0) for triple in mquake.unedited_triples(options.mquake))
+    if options.tsv is not None:
+        return tsv_rows(read_lines(options.tsv, read), skipped)
+    return conceptnet_rows(read_lines(options.conceptnet, read), options.lang, skipped)
 
 
 def _info(options: argparse.Namespace) -> None:

@@ -182,6 +182,12 @@ _ENTRIES = {
         "QAEdit, real questions for free generation (Yang et al. 2025), the file given with --data",
         "required",
     ),
+    "mquake": _Entry(
+        "kgt_editor.data.mquake:load_mquake",
+        "MQuAKE, questions that follow from several edited facts (Zhong et al. 2023), the file given with --data; its "
+        "unedited facts: kgt graph build --mquake",
+        "required",
+    ),
     "zsre": _Entry(
         "kgt_editor.data.zsre:load_zsre", "zsRE in MEND's and EasyEdit's JSON, the file given with --data", "required"
     ),

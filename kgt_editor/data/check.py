@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kgt_editor.data import counterfact, counterfact_hard, knowedit, qaedit, zsre
+from kgt_editor.data import counterfact, counterfact_hard, knowedit, mquake, qaedit, zsre
 from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Record
 from kgt_editor.errors import UsageError
@@ -89,7 +89,8 @@ _MARKS = {"zsre": "src", "hard": "edit_statement", "knowedit": "portability", "q
 
 
 def check_file(path: str | Path) -> FileReport:
-    """Look at every record of a file whose layout is known: those of ROME, EasyEdit, EREN, zsRE, KnowEdit, QAEdit.
+    """Look at every record of a file whose layout is known: those of ROME, EasyEdit, EREN, zsRE, KnowEdit, QAEdit,
+    MQuAKE.
 
     Raises:
         UsageError: there is no such file. What is wrong inside it is reported, not raised.
@@ -136,6 +137,8 @@ def _check_row(report: FileReport, seen: _Seen, where: str, row: Any, position: 
     layout = "rome"
     if isinstance(row, dict) and "requested_rewrite" not in row:
         layout = next((name for name, mark in _MARKS.items() if mark in row), "flat")
+    elif isinstance(row, dict) and isinstance(row["requested_rewrite"], list):
+        layout = "mquake"
     for name in _texts_with_faults(row):
         report.add(where, "encoding", f"{where}: {name}")
     try:
@@ -146,6 +149,9 @@ def _check_row(report: FileReport, seen: _Seen, where: str, row: Any, position: 
             return
         if layout == "knowedit" and knowedit.no_edit(row, where) == knowedit.NO_CHANGE:
             report.add(where, "target", f"{where}: field 'target_new' {row['target_new']!r}: {knowedit.NO_CHANGE}")
+            return
+        if layout == "mquake":
+            _check_case(report, seen, where, mquake.parse_case(row, where, position))
             return
         record = _PARSERS[layout](row, where, position)
     except UsageError as error:
@@ -158,6 +164,15 @@ def _check_row(report: FileReport, seen: _Seen, where: str, row: Any, position: 
     if layout == "hard":
         report.notes.update({f"left out: {why}": n for why, n in counterfact_hard.left_out(row, where, record).items()})
     _check_record(report, seen, where, record)
+
+
+def _check_case(report: FileReport, seen: _Seen, where: str, case: mquake.Case) -> None:
+    """A case of several edits, which other cases may share."""
+    report.layouts["mquake"] += 1
+    for record in mquake.records_of(case):
+        _count(seen, record)
+        if record.target_new.casefold() == record.target_true.casefold():
+            report.add(where, "target", f"{where}: the new target {record.target_new!r} equals the true one")
 
 
 def _count(seen: _Seen, record: Record) -> None:

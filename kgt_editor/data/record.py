@@ -61,12 +61,20 @@ class Probe:
         prompt: the question.
         answers: what is right once the edit is made, any of them.
         carried: whether the edit is what makes them right (portability), or has nothing to do with them (locality).
+        group: one question in several wordings, which counts as one and is answered where one of them is (MQuAKE);
+            empty for a question of its own.
+        needs: case numbers of the edits that the answer follows from; it is asked where they are all in force.
+        relations: labels of the relations that lead from the subject to the answer; an editor to which the user names
+            relations is told them.
     """
 
     kind: str
     prompt: str
     answers: tuple[str, ...]
     carried: bool
+    group: str = ""
+    needs: tuple[int, ...] = ()
+    relations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

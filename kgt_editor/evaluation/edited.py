@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from kgt_editor.data.record import Record
+from kgt_editor.data.record import Probe, Record
 
 
 class Edited:
@@ -22,6 +22,7 @@ class Edited:
     """
 
     def __init__(self, records: Sequence[Record] = (), one_by_one: bool = False) -> None:
+        self._cases = frozenset[int]() if one_by_one else frozenset(record.case_id for record in records)
         self._queries = frozenset(record.query for record in records)
         # Without a relation, only its wordings tell that a prompt asks for an edited fact.
         self._wordings = frozenset(
@@ -56,6 +57,11 @@ class Edited:
     def same_subject(self, record: Record) -> tuple[str, ...]:
         """Its questions on the same subject without those that are wordings of an edit."""
         return tuple(text for text in record.same_subject_prompts if not self.changes(text, ""))
+
+    def probes(self, record: Record) -> tuple[Probe, ...]:
+        """Its other questions without those that follow from edits which are not all in force."""
+        made = self._cases or {record.case_id}
+        return tuple(probe for probe in record.probes if made.issuperset(probe.needs))
 
 
 def _fact(record: Record) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.free_text import FreeText
 from kgt_editor.evaluation.generated import Generated
 from kgt_editor.evaluation.kept import Untouched
-from kgt_editor.evaluation.probed import Probed, by_kind
+from kgt_editor.evaluation.probed import Probed, by_kind, counted
 from kgt_editor.evaluation.scorer import Scorer
 from kgt_editor.lm.target import TargetScore
 
@@ -107,8 +107,8 @@ class CaseScores:
         paraphrases = () if self.superseded else self.paraphrases
         written = [] if self.superseded or self.generated.edit is None else [self.generated.edit]
         in_other_words = () if self.superseded else self.generated.paraphrases
-        carried = [one for one in self._judged if one.probe.carried]
-        alone = [one for one in self._judged if not one.probe.carried]
+        carried = counted(one for one in self._judged if one.probe.carried)
+        alone = counted(one for one in self._judged if not one.probe.carried)
         return {
             "efficacy_score": _share([score.prefers_new(normalise) for score in edits]),
             "paraphrase_score": _share([score.prefers_new(normalise) for score in paraphrases]),

@@ -12,6 +12,7 @@ from typing import Any
 
 from kgt_editor.data.record import Probe, Record
 from kgt_editor.evaluation.answers import say
+from kgt_editor.evaluation.edited import Edited
 from kgt_editor.evaluation.generated import MAX_NEW_TOKENS, Written
 from kgt_editor.evaluation.scorer import Scorer
 
@@ -53,31 +54,67 @@ class Probed:
         }
 
 
-def ask(score: Scorer, model: Any, tok: Any, records: Sequence[Record]) -> list[tuple[Probed, ...]]:
-    """Ask an edited model the other questions of ``records``.
+def ask(score: Scorer, model: Any, tok: Any, records: Sequence[Record], edited: Edited) -> list[tuple[Probed, ...]]:
+    """Ask an edited model the other questions of ``records`` whose edits are in force.
+
+    A model to which the user names relations (``kgt:user``) is told those that lead to an answer, where they are known.
 
     Args:
         score: from :func:`kgt_editor.evaluation.scorer.scorer`, of the same model.
         model: after the edits.
         tok: its tokenizer.
         records: the cases.
+        edited: the edits.
     """
-    probes = [probe for record in records for probe in record.probes]
+    asked = [edited.probes(record) for record in records]
+    probes = [probe for some in asked for probe in some]
     if not probes:
         return [() for _ in records]
+    if getattr(model, "takes_relations", False):
+        for probe in probes:
+            model.name_relations(probe.prompt, probe.relations)
     prompts = [probe.prompt for probe in probes]
     scores = score(prompts, [probe.answers[0] for probe in probes])
     texts = say(model, tok, prompts, MAX_NEW_TOKENS)
     found = iter([Probed(*parts) for parts in zip(probes, (one.greedy for one in scores), texts, strict=True)])
-    return [tuple(next(found) for _ in record.probes) for record in records]
+    return [tuple(next(found) for _ in some) for some in asked]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What counts as one question: a question of its own, or one in several wordings.
+
+    Attributes:
+        kind: see :attr:`Probed.kind`.
+        greedy, contains: whether it, or one of its wordings, is answered rightly.
+    """
+
+    kind: str
+    greedy: bool
+    contains: bool | None
+
+
+def counted(probed: Iterable[Probed]) -> list[Counted]:
+    """The questions, wordings of one put together."""
+    wordings: dict[tuple[str, str], list[Probed]] = {}
+    for number, one in enumerate(probed):
+        wordings.setdefault((one.kind, one.probe.group or f"#{number}"), []).append(one)
+    return [
+        Counted(
+            kind,
+            any(one.greedy for one in some),
+            None if all(one.contains is None for one in some) else any(one.contains for one in some),
+        )
+        for (kind, _), some in wordings.items()
+    ]
 
 
 def by_kind(probed: Iterable[Probed]) -> dict[str, dict[str, int]]:
     """How many questions of each kind were ``asked``, and how many answered rightly: ``greedy``, and ``contains``."""
     counts: dict[str, dict[str, int]] = {}
-    for one in probed:
-        counted = counts.setdefault(one.kind, {"asked": 0, "greedy": 0, "contains": 0})
-        counted["asked"] += 1
-        counted["greedy"] += one.greedy
-        counted["contains"] += bool(one.contains)
+    for one in counted(probed):
+        of_kind = counts.setdefault(one.kind, {"asked": 0, "greedy": 0, "contains": 0})
+        of_kind["asked"] += 1
+        of_kind["greedy"] += one.greedy
+        of_kind["contains"] += bool(one.contains)
     return counts

@@ -230,7 +230,7 @@ def _judge(
         untouched(model, tok, records, edited, before),
         generate(model, tok, records),
         free,
-        ask(score, model, tok, records),
+        ask(score, model, tok, records, edited),
         strict=True,
     )
     return [

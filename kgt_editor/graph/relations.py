@@ -47,6 +47,24 @@ WIKIDATA_PHRASES: dict[str, str] = {
     "P1412": "speaks the language",
 }
 
+#: Relations that MQuAKE has besides. They are no part of the vocabulary that ``rank`` chooses from.
+_MORE_PHRASES: dict[str, str] = {
+    "P6": "has the head of government",
+    "P26": "is married to",
+    "P35": "has the head of state",
+    "P40": "has the child",
+    "P50": "was written by",
+    "P69": "was educated at",
+    "P112": "was founded by",
+    "P169": "has the chief executive officer",
+    "P170": "was created by",
+    "P175": "was performed by",
+    "P286": "has the head coach",
+    "P488": "has the chairperson",
+    "P800": "is famous for",
+    "P1037": "is directed by",
+}
+
 #: A triple with this relation gives its head another name, which the linker finds too.
 ALIAS = "is also known as"
 
@@ -123,7 +141,8 @@ def verbalise(relation: str) -> str:
         return CONCEPTNET_PHRASES[label]
     wikidata = _WIKIDATA.match(label)
     if wikidata:
-        return WIKIDATA_PHRASES.get(wikidata[1]) or wikidata[2] or label
+        number = wikidata[1]
+        return WIKIDATA_PHRASES.get(number) or _MORE_PHRASES.get(number) or wikidata[2] or label
     if " " in label:
         return label
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", label.replace("_", " "))

@@ -74,6 +74,9 @@ class KGTHyperParams(TemplatedHParams):
         min_gain: least rise of P(a|q) for which ``greedy`` removes a triple, or adds one beside the first: the first
             triple that holds the user's answer is always kept.
         max_candidates: most triples of one entity that are looked at: the user's own and the base's first ones.
+        hops: triples of a chain, at most, that a question is answered with where no triple of its entity bears on it;
+            1: the one-depth triples alone, as the paper does. See :mod:`kgt_editor.kgt.walk`.
+        hop_gain: how much likelier than the entity's name alone a chain has to make the question, in nats.
         graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file: one that
             ``kgt graph build`` made, or head<TAB>relation<TAB>tail[<TAB>weight] lines.
     """
@@ -99,6 +102,8 @@ class KGTHyperParams(TemplatedHParams):
     probability_floor: float = Field(default=1e-9, gt=0, lt=1)
     min_gain: float = Field(default=0.02, gt=0, lt=1)
     max_candidates: int = Field(default=64, ge=1)
+    hops: int = Field(default=1, ge=1, le=8)
+    hop_gain: float = Field(default=5.0, ge=0)
     graph: str = Field(default="none", min_length=1)
 
     @model_validator(mode="after")
@@ -107,6 +112,8 @@ class KGTHyperParams(TemplatedHParams):
             raise ValueError(f"'contrast' = {self.contrast}: must be 0 to 10, or adaptive")
         if self.inference == "marginal" and (self.contrast != 0 or self.guard != "retrieval"):
             raise ValueError("inference: marginal sums over all triples (eq. 1): set contrast: 0 and guard: retrieval")
+        if self.inference == "marginal" and self.hops > 1:
+            raise ValueError("inference: marginal sums over the triples of one entity (eq. 1): leave hops at 1")
         return self
 
     @property

@@ -13,9 +13,9 @@ from kgt_editor.graph.personal import Edit, PersonalGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import marginal
 from kgt_editor.kgt.hparams import KGTHyperParams
-from kgt_editor.kgt.reader import Reader
+from kgt_editor.kgt.reader import Reader, stored_query
 from kgt_editor.kgt.retrieval import RelevantTriple, Retrieval
-from kgt_editor.lm import batching
+from kgt_editor.lm import batching, chat
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
@@ -84,8 +84,38 @@ class KGEnhancedLM(PromptedLM):
         return self.reader.prompt(query, triple, feedback or self.retrieval.origin(triple))
 
     def weight(self, fact: RelevantTriple) -> float:
-        """Share of the answer that is read off the most probable fact: P(z|q) by similarity, else all of it."""
-        return fact.probability if self.hparams.guard == "similarity" else 1.0
+        """Share of the answer that is read off the most probable fact.
+
+        P(z|q) by similarity; all of it by retrieval, and of a fact that a chain leads to.
+        """
+        return fact.probability if self.hparams.guard == "similarity" and not fact.through else 1.0
+
+    def _context(self, prompt: str, facts: Sequence[RelevantTriple]) -> Context:
+        """What the most probable fact makes of a prompt.
+
+        A chain has turned the question into the one that its last triple answers: that one is read, and asked of the
+        plain model, too.
+        """
+        if not facts:
+            return Context(prompt, 0.0)
+        query, fact = prompt.strip(), facts[0]
+        if fact.through:
+            query = self._in_place_of(query, fact)
+        read = self.reasoning_prompt(query, fact.triple, fact.feedback)
+        return Context(read, self.weight(fact), query if fact.through else "")
+
+    def _in_place_of(self, query: str, fact: RelevantTriple) -> str:
+        asked, turn = stored_query(fact.triple, fact.feedback), chat.last_turn(self.tok, query)
+        return asked if turn is None else turn.replaced(asked)
+
+    @property
+    def takes_relations(self) -> bool:
+        """Whether it is the user who names relations, those of questions too."""
+        return self.hparams.relation_source == "user"
+
+    def name_relations(self, query: str, relations: Sequence[str]) -> None:
+        """Say which relations lead to a question's answer, see :meth:`.retrieval.Retrieval.name_relations`."""
+        self.retrieval.name_relations(query, relations)
 
     def contexts(self, prompts: Sequence[str], new_tokens: int = 0, batch_size: int | None = None) -> list[Context]:
         """The reasoning prompt with the most probable triple, or the prompt where there is none.
@@ -95,12 +125,7 @@ class KGEnhancedLM(PromptedLM):
         """
         self._check_top1("generate")
         facts = self.facts(prompts, batch_size=batch_size)
-        return [
-            Context(self.reasoning_prompt(prompt.strip(), listed[0].triple, listed[0].feedback), self.weight(listed[0]))
-            if listed
-            else Context(prompt, 0.0)
-            for prompt, listed in zip(prompts, facts, strict=True)
-        ]
+        return [self._context(prompt, listed) for prompt, listed in zip(prompts, facts, strict=True)]
 
     def prefixes(self, texts: Sequence[str]) -> list[Context]:
         """What stands in front of a text with the most probable triple; an entity at a text's end is not linked.

@@ -49,9 +49,9 @@ def cued(text: str) -> str:
     return text.rstrip() + QUESTION_CUE if is_question(text) else text
 
 
-def masked(text: str, subject: str) -> str:
-    """The text with ``X`` for the subject, whatever its case; as it is where the subject is not in it."""
-    return re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", MASK, text, flags=re.IGNORECASE)
+def masked(text: str, subject: str, mask: str = MASK) -> str:
+    """The text with ``mask`` for the subject, whatever its case; as it is where the subject is not in it."""
+    return re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", mask, text, flags=re.IGNORECASE)
 
 
 class Representations:

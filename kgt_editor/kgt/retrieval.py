@@ -20,7 +20,11 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.reader import stored_query
 from kgt_editor.kgt.representation import Representations
 from kgt_editor.kgt.templates import Templates
+from kgt_editor.kgt.walk import Walk
 from kgt_editor.lm import chat, continuations, tree
+
+# A triple of the entity that bears on the question as likely as not: no chain is looked for.
+_BEARS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,14 @@ class RelevantTriple:
             P_theta(r | T_retrieve(q)) (``retrieval``).
         probability: P(z|q): by ``similarity`` the same, by ``retrieval`` eq. 5 over the triples that pass the guard.
         feedback: the edit it came from; None for a fact of the base graph.
+        through: the triples that led to it, from the question's entity on; empty where it is about that entity.
     """
 
     triple: Triple
     relevance: float
     probability: float
     feedback: Edit | None
+    through: tuple[Triple, ...] = ()
 
 
 class Asking(NamedTuple):
@@ -72,6 +78,20 @@ class Retrieval:
         self.graph = graph
         self.hparams = hparams
         self.templates = templates
+        self.walk = Walk(lm, tok, graph, hparams.hops, hparams.hop_gain, self.origin, self.bearing)
+        self._named: dict[str, tuple[str, ...]] = {}
+
+    def name_relations(self, query: str, relations: Sequence[str]) -> None:
+        """Say which relations lead from a question's entity to its answer, in order; they are followed then.
+
+        Args:
+            query: the question, as it will be asked.
+            relations: phrases, or labels such as ``P103``; none takes the word back.
+        """
+        if relations:
+            self._named[query.strip()] = tuple(relations)
+        else:
+            self._named.pop(query.strip(), None)
 
     def candidates(self, head: str, query: str) -> list[Triple]:
         """At most ``max_candidates`` of the triples that start at ``head``, those that fit the query best."""
@@ -131,9 +151,28 @@ class Retrieval:
                 asked[query] = (question, subject, triples)
         if not asked:
             return [[] for _ in queries]
+        named = {query: self._along(query, triples[0].head) for query, (_, _, triples) in asked.items()}
+        asked = {query: one for query, one in asked.items() if not named[query]}
         weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
-        found = dict(zip(asked, weigh(list(asked.values()), batch_size), strict=True))
+        found = dict(zip(asked, weigh(list(asked.values()), batch_size), strict=True)) if asked else {}
+        far = [query for query, facts in found.items() if not facts or facts[0].relevance < _BEARS]
+        if self.hparams.hops > 1 and far:
+            heads = [(asked[query][0], asked[query][2][0].head) for query in far]
+            for query, walked in zip(far, self.walk.find(heads, batch_size), strict=True):
+                if walked is not None:
+                    found[query] = [self._at_end(walked.chain, walked.probability)]
+        found |= {query: facts for query, facts in named.items() if facts}
         return [found.get(query, []) for query in queries]
+
+    def _along(self, query: str, head: str) -> list[RelevantTriple]:
+        """The fact at the end of the relations that were named for a question; none where the graph has no such."""
+        relations = self._named.get(query, ())
+        chain = self.walk.along(head, relations)
+        return [self._at_end(chain, 1.0)] if relations and len(chain) == len(relations) else []
+
+    def _at_end(self, chain: Sequence[Triple], probability: float) -> RelevantTriple:
+        *through, last = chain
+        return RelevantTriple(last, probability, probability, self.origin(last), tuple(through))
 
     def _question(self, prompt: str) -> str:
         turn = chat.last_turn(self.tok, prompt)

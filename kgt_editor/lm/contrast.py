@@ -35,10 +35,12 @@ class Context(NamedTuple):
         text: the prompt with something added, or the prompt itself where there is nothing to add.
         weight: share of the answer that is read off ``text``, 0 to 1; the plain prompt gives the rest. 0 where nothing
             was added.
+        plain: the plain prompt, where it is not the one that was asked.
     """
 
     text: str
     weight: float
+    plain: str = ""
 
 
 class Mixed(NamedTuple):

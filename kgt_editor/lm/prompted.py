@@ -116,7 +116,7 @@ class PromptedLM(nn.Module):
             found = score_targets(self.lm, self.tok, texts, answers, batch_size=batch_size)
             scores.update(zip(group, found, strict=True))
         pairs = continuation_ids_batch(self.tok, [contexts[i].text for i in mixed], [targets[i] for i in mixed])
-        plain = encode(self.tok, [prompts[i].rstrip() for i in mixed])
+        plain = encode(self.tok, [(contexts[i].plain or prompts[i]).rstrip() for i in mixed])
         asked = [
             Mixed(context, bare, target, contexts[i].weight)
             for i, (context, target), bare in zip(mixed, pairs, plain, strict=True)
@@ -141,7 +141,7 @@ class PromptedLM(nn.Module):
 
         def run(start: int, end: int) -> None:
             part = order[start:end]
-            own = encode(self.tok, [prompts[i].rstrip() for i in part])
+            own = encode(self.tok, [(contexts[i].plain or prompts[i]).rstrip() for i in part])
             new = self._write(own, [contexts[i] for i in part], max_new_tokens=max_new_tokens)
             answers.update(zip(part, map(self._first_line, new.tolist()), strict=True))
 
@@ -184,7 +184,10 @@ class PromptedLM(nn.Module):
         mask = mask_of(input_ids, self.tok.pad_token_id) if attention_mask is None else attention_mask
         prompts = self._texts(input_ids, mask)
         contexts = self.contexts(prompts, int(kwargs.get("max_new_tokens") or 0))
-        own = [row[keep.bool()].tolist() for row, keep in zip(input_ids, mask, strict=True)]
+        own = [
+            encode(self.tok, [context.plain.rstrip()])[0] if context.plain else row[keep.bool()].tolist()
+            for row, keep, context in zip(input_ids, mask, contexts, strict=True)
+        ]
         new = self._write(own, contexts, **kwargs).to(input_ids.device)
         return torch.cat([input_ids.repeat_interleave(len(new) // len(input_ids), 0), new], dim=1)
 
