@@ -10,6 +10,8 @@ Three choices, one after the other, each from forward passes that are made once:
    own (``same_subject_prompts``), or other records' prompts with the subject put in.
 3. *relation_source*: ``rank`` where it hardly ever names a relation wrong, else ``query``.
 
+Questions of several facts are read, too, up to ``HOPS`` of them: no record is needed to choose that.
+
 The answer's first token stands for the whole in step 2.
 """
 
@@ -45,6 +47,7 @@ LEASTS = (0.05, 0.01, 0.002)
 #: Share of records whose relation ``rank`` has to name right to be chosen. The user's own words are never wrong: a
 #: phrase that misleads whoever reads the graph has to be rare.
 LEAST_NAMED = 0.9
+HOPS = 4
 PARAPHRASES, OTHERS = 2, 3  # prompts of a record that are asked, at most
 _AT_ONCE = 32  # pairs whose distributions are held together
 
@@ -140,6 +143,7 @@ class Calibration:
             "guard_slope": curve["slope"],
             "retrieval_min": curve["least"],
             "relation_source": source,
+            "hops": HOPS,
         }
         return chosen.override(values, "calibrate")
 

@@ -11,7 +11,7 @@ import pytest
 from kgt_editor.cli import calibrate
 from kgt_editor.data.record import Record
 from kgt_editor.editors.settings import find_hparams
-from kgt_editor.kgt.calibration import LEAST_NAMED, Calibration, examples
+from kgt_editor.kgt.calibration import HOPS, LEAST_NAMED, Calibration, examples
 from kgt_editor.kgt.hparams import KGTHyperParams
 
 LM = tuple[Any, Any]
@@ -47,7 +47,7 @@ def test_what_is_chosen_is_the_best_of_what_was_measured(tiny_gpt2: LM, tiny_rec
     found = chosen.guard_midpoint, chosen.guard_slope, chosen.retrieval_min
     assert found == (curve["midpoint"], curve["slope"], curve["least"])
     assert chosen.relation_source == ("rank" if measured["rank"]["top 1"] >= LEAST_NAMED else "query")
-    assert chosen.K == 3
+    assert (chosen.K, chosen.hops) == (3, HOPS)
     assert len(steps) == len(measured) == 5
 
     passes: list[int] = []
