@@ -171,6 +171,7 @@ def _check_case(report: FileReport, seen: _Seen, where: str, case: mquake.Case) 
     report.layouts["mquake"] += 1
     for record in mquake.records_of(case):
         _count(seen, record)
+        seen.distinct.setdefault("different edits", set()).add(record.query)
         if record.target_new.casefold() == record.target_true.casefold():
             report.add(where, "target", f"{where}: the new target {record.target_new!r} equals the true one")
 

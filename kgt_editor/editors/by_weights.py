@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from kgt_editor.config import HParams
 from kgt_editor.editors import cache
 from kgt_editor.editors.base import Editor
+from kgt_editor.editors.of_models import OfModels
 from kgt_editor.lm.layers import linear_layer
 
 _T = TypeVar("_T")
@@ -31,7 +31,7 @@ class ByWeights(Generic[_T]):
 
     def __init__(self, layers: Callable[[nn.Module], list[str]]) -> None:
         self._layers = layers
-        self._values: WeakKeyDictionary[nn.Module, dict[str, _T]] = WeakKeyDictionary()
+        self._values: OfModels[dict[str, _T]] = OfModels()
 
     def find(self, model: nn.Module) -> _T | None:
         """What was kept for the weights that the model has now; None where they are not the editor's work."""
@@ -59,4 +59,4 @@ def same_editor(cls: type[_E], model: nn.Module, hparams: HParams) -> _E:
     return found
 
 
-_EDITORS: WeakKeyDictionary[nn.Module, dict[tuple[type[Editor], HParams], Any]] = WeakKeyDictionary()
+_EDITORS: OfModels[dict[tuple[type[Editor], HParams], Any]] = OfModels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from copy import deepcopy
 from dataclasses import replace
@@ -272,3 +273,13 @@ def test_extras_of_easyedit_are_taken(name: str, tiny_gpt2: LM, tiny_records: Re
     result = editor.apply(model, tok, requests_of(tiny_records[:1]), False, True, False, train_ds=None)
     assert isinstance(result, tuple)
     assert isinstance(result[0], nn.Module)
+
+
+@every_editor
+def test_an_editor_that_knows_a_model_can_be_sent_to_another_process(
+    name: str, tiny_lm: LM, tiny_records: Records
+) -> None:
+    editor = prepared(name, tiny_lm, tiny_records)
+    again = pickle.loads(pickle.dumps(editor))
+    assert type(again) is type(editor)
+    assert again.hparams == editor.hparams

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def alive(pid):
 def fate(end):
     """How a task ended; errors are compared by their words."""
     return end.value, end.failure and str(end.failure), end.raised, end.tries
+
+
+def test_a_task_that_cannot_be_sent_is_told_though_it_is_the_only_one(fake, journal):
+    task, ended = Task("stuck", fake.Unpicklable("stuck", journal)), []
+    thread = threading.Thread(target=lambda: ended.extend(LocalLauncher(2).run([task], Watched())), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert ["cannot be sent to another process" in str(one.failure) for one in ended] == [True]
 
 
 def test_every_task_ends_once_whatever_befalls_it(fake, journal, tmp_path):
@@ -124,6 +133,7 @@ def test_an_interruption_ends_every_worker(fake, journal):
 SCRIPT = """
 import signal
 import sys
+import threading
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from fake_tasks import Endless

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Generic, Literal, TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
@@ -19,6 +18,7 @@ from kgt_editor.editors import cache
 from kgt_editor.editors.base import Progress
 from kgt_editor.editors.by_weights import same_editor
 from kgt_editor.editors.hypernet.training import Constraint, Hypernetwork, Sampler, fit
+from kgt_editor.editors.of_models import OfModels
 from kgt_editor.editors.targets import encode_targets
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import UsageError
@@ -90,7 +90,7 @@ class HypernetEditor(WeightEditor, Generic[_N]):
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__(hparams)
-        self._networks: WeakKeyDictionary[nn.Module, _N] = WeakKeyDictionary()
+        self._networks: OfModels[_N] = OfModels()
         self._by_weights: dict[str, _N] = {}
 
     @abstractmethod

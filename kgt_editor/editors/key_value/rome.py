@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from kgt_editor.editors.base import Progress, call_form
 from kgt_editor.editors.key_value.hparams import ROMEHParams
 from kgt_editor.editors.key_value.keys import Covariance, context_prefixes, key_moments
 from kgt_editor.editors.key_value.search import ValueSearch
+from kgt_editor.editors.of_models import OfModels
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import NumericalError
 from kgt_editor.lm.layers import get_module
@@ -36,8 +36,8 @@ class ROMEEditor(WeightEditor):
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__(hparams)
-        self._contexts: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
-        self._learnt: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
+        self._contexts: OfModels[list[str]] = OfModels()
+        self._learnt: OfModels[dict[str, Any]] = OfModels()
 
     def layers(self, model: nn.Module) -> list[str]:
         hparams = self.hparams

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
@@ -43,6 +42,7 @@ from kgt_editor.editors.kn.attribution import (
     shared_neurons,
 )
 from kgt_editor.editors.kn.shared import Shared, facts_by_relation, shared_by_relation
+from kgt_editor.editors.of_models import OfModels
 from kgt_editor.editors.weights import WeightEditor
 from kgt_editor.errors import KgtError, NumericalError, UsageError
 from kgt_editor.lm.layers import frozen, linear_layer
@@ -105,7 +105,7 @@ class KNEditor(WeightEditor):
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__(hparams)
-        self._shared: WeakKeyDictionary[nn.Module, Shared] = WeakKeyDictionary()
+        self._shared: OfModels[Shared] = OfModels()
 
     def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
         """Finds the neurons that the facts of each relation share, or fetches them from the user's cache folder.

@@ -68,7 +68,8 @@ class LocalLauncher:
                     running[worker.pipe] = worker
                     free.pop()
                     watch.started(task.name)
-                for pipe in wait(list(running)):
+                # Where no process could be started there is nothing to wait for: that would never end.
+                for pipe in wait(list(running)) if running else ():
                     assert isinstance(pipe, Connection)
                     worker = running[pipe]
                     try:
