@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kgt_editor.reporting import names
-from kgt_editor.reporting.names import MEASURES, NO_EDIT
+from kgt_editor.reporting.names import NO_EDIT
 
 SURE = 0.05
 ALIKE = "="
@@ -29,14 +29,14 @@ def cell_of(row: dict[str, object] | None, measure: str) -> Cell:
         return Cell("not run")
     if not row["seeds"]:
         return Cell("0" if measure == "seeds" else str(row["status"]))
-    if _is_text(row.get("dead")) and MEASURES[measure].unit == "share":
+    if _is_text(row.get("dead")) and names.measure(measure).unit == "share":
         return Cell("dead")
     mean, low, high = (_number(row.get(name)) for name in (measure, f"{measure}_low", f"{measure}_high"))
     if mean is None:
         return Cell(names.NOTHING)
     text = names.shown(measure, mean)
     if low is not None and high is not None:
-        if MEASURES[measure].unit == "share":
+        if names.measure(measure).unit == "share":
             text += f" [{names.shown(measure, low)}, {names.shown(measure, high)}]"
         else:
             text += f" ± {_half(measure, (high - low) / 2, mean)}"
@@ -54,7 +54,7 @@ def _number(value: object) -> float | None:
 
 def _half(measure: str, half: float, mean: float) -> str:
     """Half an interval, in the unit that ``mean`` is printed in."""
-    if MEASURES[measure].unit != "seconds":
+    if names.measure(measure).unit != "seconds":
         return names.shown(measure, half)
     return f"{half:.2f}" if mean >= 1 else f"{1000 * half:.1f}"
 
@@ -74,7 +74,7 @@ def with_best(
         editors: their names.
         measure: of the column.
     """
-    better = MEASURES[measure].better
+    better = names.measure(measure).better
     together = list(zip(cells, rows, editors, strict=True))
     known = [(cell, row) for cell, row, editor in together if cell.mean is not None and editor != NO_EDIT]
     if not better or len(known) < 2:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kgt_editor.errors import UsageError
+from kgt_editor.reporting import kinds
 from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES, SHARES
 from kgt_editor.reporting.runs import Run, find_runs, read_run
 from kgt_editor.results.statistics import Interval, latency, mean_interval, no_narrower, share_interval
@@ -84,6 +85,7 @@ def _row(run: Run, editor: str, size: int) -> dict[str, Any]:
     if seeds:
         row |= _from_summary(summary, size) if run.cases is None else _from_records(run, editor, size, seeds, summary)
         row |= _compared(run, editor, size)
+        row |= kinds.shares(summary.get("kinds") or {}, len(seeds))
         row["dead"] = summary.get("dead")
     return row
 

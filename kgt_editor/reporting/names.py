@@ -186,6 +186,35 @@ MEASURES = {
     "seeds": Measure("Seeds", "how many seeds are complete", "count"),
 }
 
+#: How a question of a kind is judged, and what of it its column says.
+_JUDGED = {"greedy": ("", f"{_GREEDY} the right one"), "contains": (", in text", "the written first sentence has it")}
+
+
+def kind_measures(kinds: Iterable[str]) -> list[str]:
+    """The columns of other questions, by kind as a summary names them (``portability: Reasoning``)."""
+    return [f"{judged}/{kind}" for kind in kinds for judged in _JUDGED]
+
+
+def is_of_kind(name: str) -> bool:
+    """Whether a column is one of :func:`kind_measures`."""
+    return "/" in name and not name.endswith(("_low", "_high"))
+
+
+def measure(name: str) -> Measure:
+    """The measure behind a column's name, one of :data:`MEASURES` or of :func:`kind_measures`.
+
+    Raises:
+        KeyError: there is none.
+    """
+    judged, _, kind = name.partition("/")
+    if not kind:
+        return MEASURES[name]
+    side, _, what = kind.partition(": ")
+    label, how = _JUDGED[judged]
+    definition = f"{side}, share of the data set's questions of this kind for which {how}; wordings of one count once"
+    return Measure(what.replace("_", " ") + label, definition, "share", "high", True)
+
+
 SCORES = ("efficacy_score", "paraphrase_score")
 _WHERE_ASKED = (
     "same_subject_kept",
@@ -238,11 +267,11 @@ MORE_COSTS = (
 )
 
 
-def shown(measure: str, value: float | None) -> str:
-    """A value as it is printed: per cent, s or ms, MiB; an en dash for none."""
+def shown(name: str, value: float | None) -> str:
+    """A measure's value as it is printed: per cent, s or ms, MiB; an en dash for none."""
     if value is None or value != value:
         return NOTHING
-    unit = MEASURES[measure].unit
+    unit = measure(name).unit
     if unit == "share":
         return f"{100 * value:.1f}"
     if unit == "seconds":

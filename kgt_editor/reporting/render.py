@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from itertools import groupby
 
-from kgt_editor.reporting.names import MEASURES, NOTHING, editor_label
+from kgt_editor.reporting import names
+from kgt_editor.reporting.names import NOTHING, editor_label
 from kgt_editor.reporting.tables import Block, Cell, Table
 
 _UNITS = {"share": " (%)"}
@@ -17,7 +18,8 @@ _UNITS = {"share": " (%)"}
 
 def heading(measure: str) -> str:
     """A column's heading with its unit."""
-    return MEASURES[measure].label + _UNITS.get(MEASURES[measure].unit, "")
+    found = names.measure(measure)
+    return found.label + _UNITS.get(found.unit, "")
 
 
 def _groups(block: Block) -> list[tuple[str, int]]:
@@ -115,7 +117,7 @@ def block_html(block: Block, label: Callable[[str], str] = editor_label) -> str:
     text = html.escape
     groups = "".join(f'<th scope="colgroup" colspan="{width}">{text(model)}</th>' for model, width in _groups(block))
     heads = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button" title="{text(MEASURES[name].definition)}">'
+        f'<th scope="col" aria-sort="none"><button type="button" title="{text(names.measure(name).definition)}">'
         f"{text(heading(name))}</button></th>"
         for _, name in block.columns
     )

@@ -11,7 +11,6 @@ import pandas as pd
 from kgt_editor.reporting import names, paper
 from kgt_editor.reporting.cell import ALIKE, SURE, Cell, cell_of, with_best
 from kgt_editor.reporting.frames import SETTING
-from kgt_editor.reporting.names import MEASURES
 
 _TESTBED = (
     "The testbed models are small stand-ins trained from scratch, and taught to read facts in the form in which KGT "
@@ -135,8 +134,12 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
     for model in models:
         caption = f"beyond the paper: {model_label(model)}"
         blocks.append(_block(rows[rows["model"] == model], caption, [(model, name) for name in more]))
+    kinds = [] if costs else [name for name in rows if names.is_of_kind(name) and _known(rows, name)]
+    for model in models if kinds else ():
+        caption = f"beyond the paper, other questions by kind: {model_label(model)}"
+        blocks.append(_block(rows[rows["model"] == model], caption, [(model, name) for name in kinds]))
     references = {str(name) for name in rows.get("reference", pd.Series(dtype=object)).dropna()}
-    definitions = [f"{MEASURES[name].label}: {MEASURES[name].definition}." for name in (*first, *more)]
+    definitions = [f"{measure.label}: {measure.definition}." for measure in map(names.measure, (*first, *more, *kinds))]
     compared = "mean log probability a token" if normalise == "mean" else "log probability in all"
     notes = (
         [_LATENCY, _BEST_COST]

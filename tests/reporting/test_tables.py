@@ -157,6 +157,32 @@ def test_a_model_that_is_dead_is_named_in_every_cell_and_a_notice(run, builder):
     assert "of 'rome' the model is dead: its probabilities are no numbers" in notice
 
 
+def test_other_questions_have_a_table_of_their_kinds(run, builder):
+    kinds = {
+        "portability: Subject_Aliasing": {"asked": 40, "greedy": 30, "contains": 10},
+        "locality: Forgetfulness": {"asked": 8, "greedy": 8, "contains": 0},
+    }
+    rows = json.loads((run / "summary.json").read_text())["rows"]
+    builder.change(
+        run / "summary.json", rows=[row | ({"kinds": kinds} if row["editor"] == "kgt" else {}) for row in rows]
+    )
+    scores, costs = tables_of(run)
+    block = scores.blocks[-1]
+    assert "other questions by kind" in block.caption
+    assert [render.heading(name) for _, name in block.columns] == [
+        "Subject Aliasing (%)", "Subject Aliasing, in text (%)", "Forgetfulness (%)", "Forgetfulness, in text (%)",
+    ]  # fmt: skip
+    shown = dict(zip(block.editors, block.cells, strict=True))
+    # Two seeds asked 20 questions each: Wilson's interval of 15 in 20, not of 30 in 40.
+    assert shown["kgt"][0].text == "75.0 [53.1, 88.8]"
+    assert [cell.mean for cell in shown["kgt"]] == [0.75, 0.25, 1.0, 0.0]
+    assert {cell.text for cell in shown["rome"]} == {names.NOTHING}
+    assert any(note.startswith("Subject Aliasing, in text: portability, share") for note in scores.notes)
+    assert not any("kind" in block.caption for block in costs.blocks)
+    for text in (render.to_markdown(scores), render.to_latex(scores), render.to_html(scores), render.to_csv(scores)):
+        assert "75.0" in text
+
+
 def test_rows_of_unlike_numbers_of_seeds_are_named(builder, tmp_path):
     builder.write_run(tmp_path / "three", editors=("none", "kgt"), seeds=3, size=4)
     builder.write_run(tmp_path / "one", editors=("rome",), seeds=1, size=4)
