@@ -20,7 +20,7 @@ from tables_common import ROOT
 BLOCK = re.compile(r"(<!-- figures: ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 RENDER: dict[str, Callable[..., str]] = {
     "runs": runs.runs, "before_after": runs.before_after, "abilities": runs.abilities, "known": runs.known,
-    "report": runs.report, "scale": runs.scale, "real": runs.real,
+    "report": runs.report, "scale": runs.scale, "real": runs.real, "kinds": runs.kinds,
     "conflicts": measures.conflicts, "cost": measures.cost, "users_together": measures.users_together,
     "recall": measures.recall, "easyedit": measures.easyedit, "after": measures.after, "named": measures.named,
 }  # fmt: skip

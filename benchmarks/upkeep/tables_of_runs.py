@@ -172,6 +172,40 @@ def real(dataset: str, which: str = "all") -> str:
     return table(head, [[*first, *(written if told else ()), *last] for first, written, last in ordered])
 
 
+def kinds(dataset: str) -> str:
+    """How many of a data set's other questions each editor answers, by kind, from the committed runs of real models.
+
+    The first number is by probability, token by token, the second what stands in the written first sentence. Of an
+    editor, its source of relations and a size the latest run counts.
+    """
+    found: dict[tuple[str, str, int], list[str]] = {}
+    columns: dict[str, None] = {}
+    runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
+    cells: dict[tuple[str, str, int], dict[str, str]] = {}
+    for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
+        if manifest["config"]["dataset"] != dataset:
+            continue
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+            hparams = manifest["config"]["hparams"].get(row["editor"], {})
+            named = ", relations named by the user" if hparams.get("relation_source") == "user" else ""
+            key = row["model"], row["editor"] + named, row["size"]
+            counts = [f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count]
+            found[key] = [
+                row["model"],
+                key[1],
+                f"{row['size']:,}",
+                _mean(row, "efficacy_accuracy"),
+                ", ".join(counts) or "-",
+            ]
+            cells[key] = {}
+            for kind, one in row["kinds"].items():
+                name = f"{kind.partition(': ')[2].replace('_', ' ')} ({one['asked'] // len(row['seeds'])})"
+                columns[name] = None
+                cells[key][name] = " / ".join(share(one[judged] / one["asked"]) for judged in ("greedy", "contains"))
+    lines = [[*found[key], *(cells[key].get(name, "-") for name in columns)] for key in sorted(found)]
+    return table(["model", "editor", "edits", "efficacy accuracy", "became", *columns], lines)
+
+
 def known(dataset: str) -> str:
     """How many records of a data set the models know, of those that ``--known-only`` asked; ``before/counterfact``
     takes the runs on the earlier testbeds."""

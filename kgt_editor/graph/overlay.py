@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from kgt_editor.graph.consequences import Consequences
 from kgt_editor.graph.entry import Place
 from kgt_editor.graph.names import HeadIndex
 from kgt_editor.graph.relations import ALIAS
@@ -35,10 +36,18 @@ class Overlay:
         own = [triple for listed in self.present.values() for triple in listed]
         self.relations = Counter([triple[1] for triple in own])
         self.head_index = HeadIndex(self.present)
+        self._consequences: Consequences | None = None
         if ALIAS in self.relations:
             for head, relation, tail in own:
                 if relation == ALIAS:
                     self.head_index.add(head, tail)
+
+    @property
+    def consequences(self) -> Consequences:
+        """What follows from the present triples; counted when it is first asked for."""
+        if self._consequences is None:
+            self._consequences = Consequences(triple for listed in self.present.values() for triple in listed)
+        return self._consequences
 
     def place(self, triple: Triple) -> Place | None:
         """Where the journal has its last change; None where it has none in force."""
@@ -61,6 +70,8 @@ class Overlay:
                 overlay[head] = dict(sorted(listed.items(), key=lambda item: item[1]))
         if held == (wanted is True):
             return
+        if self._consequences is not None:
+            self._consequences.settle(triple, wanted is True)
         self.relations[relation] += 1 if wanted else -1
         if not self.relations[relation]:
             del self.relations[relation]

@@ -120,6 +120,12 @@ class PersonalGraph:
         """Every head that ``text`` mentions, with scores, see :func:`kgt_editor.graph.linking.matches`."""
         return matches(text, self.head_index, self.base.head_index(), joined)
 
+    def consequences(self, text: str, joined: bool = False) -> tuple[Match, dict[Triple, Triple]] | None:
+        """An entity of ``text`` about which something follows from the user's triples, and what from which."""
+        known = self._overlay.consequences
+        found = matches(text, known.head_index, HeadIndex(), joined)
+        return (found[0], known.of(found[0].head)) if found else None
+
     def link(self, text: str, joined: bool = False) -> str | None:
         """The head ``text`` is most likely about; None where it mentions none."""
         return link(text, self.head_index, self.base.head_index(), joined)

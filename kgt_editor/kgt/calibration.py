@@ -10,7 +10,8 @@ Three choices, one after the other, each from forward passes that are made once:
    own (``same_subject_prompts``), or other records' prompts with the subject put in.
 3. *relation_source*: ``rank`` where it hardly ever names a relation wrong, else ``query``.
 
-Questions of several facts are read, too, up to ``HOPS`` of them: no record is needed to choose that.
+Questions of several facts are read, too, up to ``HOPS`` of them, and what follows from a fact: no record is needed to
+choose that.
 
 The answer's first token stands for the whole in step 2.
 """
@@ -144,6 +145,7 @@ class Calibration:
             "retrieval_min": curve["least"],
             "relation_source": source,
             "hops": HOPS,
+            "consequences": True,
         }
         return chosen.override(values, "calibrate")
 

@@ -77,6 +77,8 @@ class KGTHyperParams(TemplatedHParams):
         hops: triples of a chain, at most, that a question is answered with where no triple of its entity bears on it;
             1: the one-depth triples alone, as the paper does. See :mod:`kgt_editor.kgt.walk`.
         hop_gain: how much likelier than the entity's name alone a chain has to make the question, in nats.
+        consequences: where none of the graph's triples bears on a question, read what follows from the user's, see
+            :mod:`kgt_editor.graph.consequences`.
         graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file: one that
             ``kgt graph build`` made, or head<TAB>relation<TAB>tail[<TAB>weight] lines.
     """
@@ -104,6 +106,7 @@ class KGTHyperParams(TemplatedHParams):
     max_candidates: int = Field(default=64, ge=1)
     hops: int = Field(default=1, ge=1, le=8)
     hop_gain: float = Field(default=5.0, ge=0)
+    consequences: bool = False
     graph: str = Field(default="none", min_length=1)
 
     @model_validator(mode="after")

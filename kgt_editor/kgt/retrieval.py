@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from kgt_editor.kgt.templates import Templates
 from kgt_editor.kgt.walk import Walk
 from kgt_editor.lm import chat, continuations, tree
 
-# A triple of the entity that bears on the question as likely as not: no chain is looked for.
+# From here on a triple bears on a question as likely as not.
 _BEARS = 0.5
 
 
@@ -37,7 +37,8 @@ class RelevantTriple:
             P_theta(r | T_retrieve(q)) (``retrieval``).
         probability: P(z|q): by ``similarity`` the same, by ``retrieval`` eq. 5 over the triples that pass the guard.
         feedback: the edit it came from; None for a fact of the base graph.
-        through: the triples that led to it, from the question's entity on; empty where it is about that entity.
+        through: the triples that led to it, from the question's entity on, or the one that it follows from; empty where
+            it is a triple of that entity.
     """
 
     triple: Triple
@@ -45,6 +46,15 @@ class RelevantTriple:
     probability: float
     feedback: Edit | None
     through: tuple[Triple, ...] = ()
+
+
+# A question, the subject as it stands there, and the subject's triples.
+_Asked = tuple[str, str, list[Triple]]
+
+
+def _bears(facts: Sequence[RelevantTriple]) -> bool:
+    """Whether the most probable fact bears on its question as likely as not: nothing further off is looked at then."""
+    return bool(facts) and facts[0].relevance >= _BEARS
 
 
 class Asking(NamedTuple):
@@ -139,7 +149,7 @@ class Retrieval:
             batch_size: as in :meth:`score_targets`.
         """
         queries = [self._question(prompt) for prompt in prompts]
-        asked: dict[str, tuple[str, str, list[Triple]]] = {}
+        asked: dict[str, _Asked] = {}
         for query in dict.fromkeys(queries):
             matches = self.graph.matches(query, joined)
             if not matches:
@@ -149,20 +159,46 @@ class Retrieval:
             question = _without_tail(query, triples) if joined else query
             if triples:
                 asked[query] = (question, subject, triples)
-        if not asked:
-            return [[] for _ in queries]
-        named = {query: self._along(query, triples[0].head) for query, (_, _, triples) in asked.items()}
-        asked = {query: one for query, one in asked.items() if not named[query]}
-        weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
-        found = dict(zip(asked, weigh(list(asked.values()), batch_size), strict=True)) if asked else {}
-        far = [query for query, facts in found.items() if not facts or facts[0].relevance < _BEARS]
-        if self.hparams.hops > 1 and far:
-            heads = [(asked[query][0], asked[query][2][0].head) for query in far]
-            for query, walked in zip(far, self.walk.find(heads, batch_size), strict=True):
-                if walked is not None:
-                    found[query] = [self._at_end(walked.chain, walked.probability)]
-        found |= {query: facts for query, facts in named.items() if facts}
+        found = {query: self._along(query, triples[0].head) for query, (_, _, triples) in asked.items()}
+        near = {query: one for query, one in asked.items() if not found[query]}
+        if near:
+            weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
+            found |= dict(zip(near, weigh(list(near.values()), batch_size), strict=True))
+        for look in (self._consequences, self._walked):
+            far = [query for query in dict.fromkeys(queries) if not _bears(found.get(query, []))]
+            found |= look(far, asked, joined, batch_size)
         return [found.get(query, []) for query in queries]
+
+    def _consequences(
+        self, queries: Sequence[str], asked: Mapping[str, _Asked], joined: bool, batch_size: int | None
+    ) -> dict[str, list[RelevantTriple]]:
+        """Questions that what follows from the user's triples answers."""
+        if not self.hparams.consequences:
+            return {}
+        about = {query: there for query in queries if (there := self.graph.consequences(query, joined))}
+        listed = []
+        for query, (match, follows) in about.items():
+            subject = unicodedata.normalize("NFC", query)[match.start : match.end]
+            question = _without_tail(query, list(follows)) if joined else query
+            listed.append(guard.Asked(question, subject, [stored_query(z, None) for z in follows], match.head))
+        found: dict[str, list[RelevantTriple]] = {}
+        for (query, (_, follows)), logs in zip(about.items(), self._bearing(listed) if listed else [], strict=True):
+            value, triple = max(zip(logs, follows, strict=True), key=lambda one: one[0])
+            if math.exp(value) >= _BEARS:
+                probability = math.exp(value)
+                found[query] = [RelevantTriple(triple, probability, probability, None, (follows[triple],))]
+        return found
+
+    def _walked(
+        self, queries: Sequence[str], asked: Mapping[str, _Asked], joined: bool, batch_size: int | None
+    ) -> dict[str, list[RelevantTriple]]:
+        """Questions that a chain of triples answers."""
+        linked = [query for query in queries if query in asked]
+        if self.hparams.hops == 1 or not linked:
+            return {}
+        heads = [(asked[query][0], asked[query][2][0].head) for query in linked]
+        walked = zip(linked, self.walk.find(heads, batch_size), strict=True)
+        return {query: [self._at_end(one.chain, one.probability)] for query, one in walked if one is not None}
 
     def _along(self, query: str, head: str) -> list[RelevantTriple]:
         """The fact at the end of the relations that were named for a question; none where the graph has no such."""
@@ -178,9 +214,7 @@ class Retrieval:
         turn = chat.last_turn(self.tok, prompt)
         return (turn.content if turn is not None else prompt).strip()
 
-    def _by_similarity(
-        self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None
-    ) -> list[list[RelevantTriple]]:
+    def _by_similarity(self, asked: Sequence[_Asked], batch_size: int | None) -> list[list[RelevantTriple]]:
         """Facts by the guard ``similarity``: P(z|q) as it is, what is missing to 1 belongs to no fact."""
         scores = self._bearing([self._asked(*one) for one in asked])
         found = []
@@ -194,9 +228,7 @@ class Retrieval:
             found.append(_latest_first(facts))
         return found
 
-    def _by_retrieval(
-        self, asked: Sequence[tuple[str, str, list[Triple]]], batch_size: int | None
-    ) -> list[list[RelevantTriple]]:
+    def _by_retrieval(self, asked: Sequence[_Asked], batch_size: int | None) -> list[list[RelevantTriple]]:
         """Facts by P(r | T_retrieve), eq. 5."""
         asking = [self.asking([z.relation for z in triples]) for _, _, triples in asked]
         pairs = [

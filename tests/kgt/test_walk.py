@@ -189,3 +189,27 @@ def test_the_found_chain_is_the_likeliest_of_all(tiny_lm: LM) -> None:
         assert found.chain == ((WROTE, BORN), (WROTE, SPEAKS), (WROTE, BORN, MAYOR))[best - len(near)]
         share = torch.tensor(likely).softmax(0)[best].item()
         assert found.probability == pytest.approx(share, rel=1e-3)
+
+
+def test_what_follows_from_a_triple_is_read_where_nothing_else_bears(
+    monkeypatch: pytest.MonkeyPatch, tiny_lm: LM, asked: list[str]
+) -> None:
+    model = reader(tiny_lm, BORN, consequences=True)
+    married = Triple("Ada Brun", "is married to", "Milo Castrel")
+    model.graph.add(married, "Ada Brun is married to", "Milo Castrel")
+    derived = Triple("Milo Castrel", "is married to", "Ada Brun")
+    near = {"Milo Castrel is married to": 0.0, "Ada Brun was born in": -0.1}
+    monkeypatch.setattr(
+        model.retrieval, "_bearing", lambda asked: [[near.get(text, -9.0) for text in one.stored] for one in asked]
+    )
+    (fact,) = model.explain("Who is the wife of Milo Castrel?")
+    assert (fact.triple, fact.through, fact.feedback) == (derived, (married,), None)
+    (context,) = model.contexts(["Who is the wife of Milo Castrel?"])
+    assert (context.plain, context.weight) == ("Milo Castrel is married to", 1.0)
+    assert "Milo Castrel is married to Ada Brun" in context.text
+    # A triple of the graph that bears on the question comes first, and the flag turns it off.
+    assert model.explain("Where was Ada Brun, the wife of Milo Castrel, born?")[0].triple == BORN
+    without = model.with_graph(model.graph)
+    without.retrieval.hparams = without.hparams.model_copy(update={"consequences": False})
+    monkeypatch.setattr(without.retrieval, "_bearing", model.retrieval._bearing)
+    assert without.explain("Who is the wife of Milo Castrel?") == []

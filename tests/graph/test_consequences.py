@@ -1,0 +1,75 @@
+"""What follows from a triple: the table's rules, and that they come and go with the triple."""
+
+from __future__ import annotations
+
+import pytest
+
+from kgt_editor.graph.consequences import Consequences, inverse_of
+from kgt_editor.graph.journal import Journal
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.relations import ALIAS
+from kgt_editor.graph.store import MemoryGraph
+from kgt_editor.graph.triple import Triple
+
+MARRIED = Triple("Ada Brun", "is married to", "Milo Castrel")
+CAPITAL = Triple("Velmora", "has the capital", "Tarsil")
+
+
+@pytest.mark.parametrize(
+    ("relation", "inverse"),
+    [
+        ("is married to", "is married to"),
+        ("name of the spouse of … is", "is married to"),
+        ("follows", "is followed by"),
+        ("is followed by", "follows"),
+        ("has the capital", "is the capital of"),
+        ("name of the capital city of … is", "is the capital of"),
+        ("is the capital of", "has the capital"),
+        ("The author of … is", "is the author of"),
+        ("name of the mother of … is", "has the child"),
+        ("was born in", None),
+        ("speaks the language", None),
+        (ALIAS, None),
+    ],
+)
+def test_relations_have_the_inverse_of_the_table(relation, inverse):
+    assert inverse_of(relation) == inverse
+
+
+@pytest.mark.parametrize("relation", ["follows the religion", "is a follower of", "unfollows", "capitalises"])
+def test_words_that_mean_something_else_have_none(relation):
+    assert inverse_of(relation) is None
+
+
+def test_what_follows_comes_and_goes_with_its_triple():
+    follows = Consequences([CAPITAL])
+    assert follows.of("Tarsil") == {Triple("Tarsil", "is the capital of", "Velmora"): CAPITAL}
+    assert follows.head_index.has_name("Tarsil", "Tarsil")
+    other = Triple("Old Velmora", "has the capital", "Tarsil")
+    follows.settle(other, True)
+    follows.settle(CAPITAL, False)
+    assert list(follows.of("Tarsil").values()) == [other]
+    follows.settle(other, False)
+    assert follows.of("Tarsil") == {}
+    assert not follows.head_index.has_name("Tarsil", "Tarsil")
+
+
+def test_a_graph_stores_nothing_of_it_and_follows_every_change(tmp_path):
+    graph = PersonalGraph(MemoryGraph([CAPITAL]), Journal(tmp_path / "graph.db"), "ada")
+    text = "Who is Milo Castrel married to?"
+    assert graph.consequences(text) is None
+    edit = graph.add(MARRIED, "Ada Brun is married to", "Milo Castrel")
+    match, found = graph.consequences(text)
+    assert (text[match.start : match.end], found) == (
+        "Milo Castrel",
+        {Triple("Milo Castrel", "is married to", "Ada Brun"): MARRIED},
+    )
+    assert graph.triples_from("Milo Castrel") == []
+    assert graph.link(text) is None
+    assert graph.consequences("Which country has Tarsil as its capital?") is None, "only the user's own triples count"
+    again = PersonalGraph(graph.base, Journal(tmp_path / "graph.db"), "ada")
+    assert again.consequences(text)[1] == found
+    graph.undo(edit.number)
+    assert graph.consequences(text) is None
+    again.refresh()
+    assert again.consequences(text) is None
