@@ -75,7 +75,7 @@ def test_the_oldest_facts_are_dropped_where_the_context_is_full(count: int, tiny
     model, tok = edited(tiny_lm, requests, answer_tokens=8), tiny_lm[1]
     facts = [f"{r['prompt']} {r['target_new']}" for r in requests]
     for room in (8, 60):
-        ((text, _),) = model.contexts([QUERY], new_tokens=room)
+        ((text, *_),) = model.contexts([QUERY], new_tokens=room)
         kept = text.count("New: ")
         assert text == lines(facts[len(facts) - kept :]) + QUERY
         assert len(tok(text).input_ids) <= 256 - room
@@ -161,7 +161,7 @@ def test_facts_are_read_in_a_chat_as_kgt_reads_them(tiny_llama: LM, with_templat
     assert model.contexts([QUERY]) == [Context(ahead + QUERY, 1.0)]
     assert model.prefixes([QUERY]) == [Context(ahead, 1.0)]
     asked = lm[1].apply_chat_template([{"role": "user", "content": QUERY}], tokenize=False, add_generation_prompt=True)
-    ((text, _),) = model.contexts([asked])
+    ((text, *_),) = model.contexts([asked])
     assert text.count("<|im_start|>user") == 1
     assert FACTS[0] in text
     with pytest.raises(UsageError, match="chat template"):

@@ -97,7 +97,7 @@ def test_export_and_forget(journal: Path, tmp_path: Path, capsys: pytest.Capture
     [
         ([], "required: COMMAND"),
         (["grow"], "invalid choice: 'grow'"),
-        (["build", "--out", "x.db"], "one of the arguments --conceptnet --tsv is required"),
+        (["build", "--out", "x.db"], "one of the arguments --conceptnet --tsv --mquake is required"),
         (["build", "--tsv", "x.tsv", "--lang", "en", "--out", "x.db"], "--lang chooses among ConceptNet's terms"),
         (["build", "--tsv", "none.tsv", "--out", "x.db"], "none.tsv: no such file"),
         (["info", "none.db"], "none.db: no such file"),
