@@ -147,11 +147,13 @@ def scale(editors: str, longest: str) -> str:
     return table(head, lines)
 
 
-def real(dataset: str, which: str = "all") -> str:
+def real(dataset: str, which: str = "all", sizes: str = "") -> str:
     """A row an editor and size, from the committed runs of language models that nobody here trained.
 
-    ``which`` is ``known-only`` for runs on facts that the model knew. Of an editor and size the latest run counts.
+    ``which`` is ``known-only`` for runs on facts that the model knew; ``sizes`` are the numbers of edits shown. Of an
+    editor and size the latest run counts.
     """
+    wanted = [int(size) for size in sizes.split(",") if size]
     rows: dict[tuple[str, str, int], tuple[list[str], list[str], list[str]]] = {}
     runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
@@ -159,6 +161,8 @@ def real(dataset: str, which: str = "all") -> str:
             continue
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             key = row["model"], row["editor"], row["size"]
+            if wanted and row["size"] not in wanted:
+                continue
             mean = {metric: share(value and value["mean"]) for metric, value in row["metrics"].items()}
             kept = [mean.get(f"{what}_kept", "-") for what in ("same_subject", "neighbourhood")]
             counts = [f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count]

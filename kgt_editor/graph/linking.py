@@ -23,6 +23,8 @@ begins with somebody's name ("Rex is my dog") is not about the user.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -285,3 +287,12 @@ def _as_matches(read: Text, spotted: _Spotted, worth: float, own: bool) -> Itera
         exact = name == spelled
         score = worth + (spotted.closeness + 0.25 * exact if own else 0) + 0.5 * (not alias) + share
         yield Match(head, start, end, exact, own, alias, read.at_end(spotted.stretch), score)
+
+
+def stands_alone(text: str, match: Match) -> bool:
+    """Whether a match is no part of a longer name: "Toyota" in "Toyota Vitz is", "York" in "In New York" are."""
+    text = unicodedata.normalize("NFC", text)
+    behind = re.match(r"[\s-]+(\w)", text[match.end :])
+    before = re.search(r"(\w)\w*[\s-]+$", text[: match.start])
+    longer = bool(behind and (behind[1].isupper() or behind[1].isdigit()))
+    return not longer and not (before and before.start() > 0 and before[1].isupper())

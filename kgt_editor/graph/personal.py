@@ -10,7 +10,7 @@ from typing import Any
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.journal import Journal
-from kgt_editor.graph.linking import Match, head_for, link, matches
+from kgt_editor.graph.linking import Match, head_for, link, matches, stands_alone
 from kgt_editor.graph.names import HeadIndex
 from kgt_editor.graph.overlay import Overlay
 from kgt_editor.graph.ranking import BASE_TRIPLES, Ranked, Rankings
@@ -123,7 +123,7 @@ class PersonalGraph:
     def consequences(self, text: str, joined: bool = False) -> tuple[Match, dict[Triple, Triple]] | None:
         """An entity of ``text`` about which something follows from the user's triples, and what from which."""
         known = self._overlay.consequences
-        found = matches(text, known.head_index, HeadIndex(), joined)
+        found = [one for one in matches(text, known.head_index, HeadIndex(), joined) if stands_alone(text, one)]
         return (found[0], known.of(found[0].head)) if found else None
 
     def link(self, text: str, joined: bool = False) -> str | None:

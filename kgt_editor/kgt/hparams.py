@@ -74,9 +74,10 @@ class KGTHyperParams(TemplatedHParams):
         min_gain: least rise of P(a|q) for which ``greedy`` removes a triple, or adds one beside the first: the first
             triple that holds the user's answer is always kept.
         max_candidates: most triples of one entity that are looked at: the user's own and the base's first ones.
-        hops: triples of a chain, at most, that a question is answered with where no triple of its entity bears on it;
-            1: the one-depth triples alone, as the paper does. See :mod:`kgt_editor.kgt.walk`.
-        hop_gain: how much likelier than the entity's name alone a chain has to make the question, in nats.
+        hops: triples of a chain, at most, that a question may be answered with; 1: the one-depth triples alone, as the
+            paper does. See :mod:`kgt_editor.kgt.walk`.
+        hop_gain: how much likelier than the best single triple a chain has to make the question, in nats, besides the
+            log odds that the triple bears on it.
         consequences: where none of the graph's triples bears on a question, read what follows from the user's, see
             :mod:`kgt_editor.graph.consequences`.
         graph: base graph: ``world`` (true facts of half the test world's subjects), ``none``, or a file: one that
@@ -105,7 +106,7 @@ class KGTHyperParams(TemplatedHParams):
     min_gain: float = Field(default=0.02, gt=0, lt=1)
     max_candidates: int = Field(default=64, ge=1)
     hops: int = Field(default=1, ge=1, le=8)
-    hop_gain: float = Field(default=5.0, ge=0)
+    hop_gain: float = Field(default=1.0, ge=0)
     consequences: bool = False
     graph: str = Field(default="none", min_length=1)
 

@@ -35,7 +35,7 @@ from kgt_editor.lm.tokens import continuation_ids_batch, encode
 # Weight of the answer's fit beside the query's similarity, both in standard deviations over the vocabulary. Chosen with
 # SmolLM2-135M on CounterFact's training and validation records.
 _FIT = 0.8
-_PLACE = "…"
+PLACE = "…"
 _LEADING = re.compile(r"^(?:the|a|an|and|,|\W)\s+", re.IGNORECASE)
 
 _OF_MODEL: WeakKeyDictionary[Any, Namer] = WeakKeyDictionary()
@@ -157,8 +157,8 @@ def from_query(query: str, subject: str) -> str:
     gives "was born in", "The mother tongue of Danielle Darrieux is" gives "mother tongue of … is". Words that are a
     known relation's label become its phrase.
     """
-    words = " ".join(re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", _PLACE, query, flags=re.IGNORECASE).split())
+    words = " ".join(re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", PLACE, query, flags=re.IGNORECASE).split())
     words = words.rstrip("?.:; ") if is_question(words) else words.rstrip(".:;, ")
-    words = re.sub(rf"^{_PLACE}(?:['\u2019]s)?[\s,]*", "", words)
+    words = re.sub(rf"^{PLACE}(?:['\u2019]s)?[\s,]*", "", words)
     words = _LEADING.sub("", words) or words
     return verbalise(words) if re.search(r"\w", words) else "is"

@@ -17,6 +17,7 @@ from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import guard, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
+from kgt_editor.kgt.naming import PLACE
 from kgt_editor.kgt.reader import stored_query
 from kgt_editor.kgt.representation import Representations
 from kgt_editor.kgt.templates import Templates
@@ -25,6 +26,7 @@ from kgt_editor.lm import chat, continuations, tree
 
 # From here on a triple bears on a question as likely as not.
 _BEARS = 0.5
+_LIKELY = math.log(_BEARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,23 @@ class RelevantTriple:
 _Asked = tuple[str, str, list[Triple]]
 
 
-def _bears(facts: Sequence[RelevantTriple]) -> bool:
-    """Whether the most probable fact bears on its question as likely as not: nothing further off is looked at then."""
-    return bool(facts) and facts[0].relevance >= _BEARS
+def _relevance(facts: Sequence[RelevantTriple]) -> float:
+    """How far the most probable fact bears on its question; 0 where there is none."""
+    return facts[0].relevance if facts else 0.0
+
+
+def _through(facts: Sequence[RelevantTriple]) -> bool:
+    return bool(facts and facts[0].through)
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability) - math.log1p(-probability) if 0 < probability < 1 else -math.inf
+
+
+def _turned(triple: Triple, source: Triple) -> str:
+    """The question that ``source`` would answer if it were about its own tail."""
+    relation = source.relation
+    return relation.replace(PLACE, triple.head) if PLACE in relation else f"{triple.head} {relation}"
 
 
 class Asking(NamedTuple):
@@ -88,7 +104,7 @@ class Retrieval:
         self.graph = graph
         self.hparams = hparams
         self.templates = templates
-        self.walk = Walk(lm, tok, graph, hparams.hops, hparams.hop_gain, self.origin, self.bearing)
+        self.walk = Walk(lm, tok, graph, hparams.hops, self.origin, self.bearing)
         self._named: dict[str, tuple[str, ...]] = {}
 
     def name_relations(self, query: str, relations: Sequence[str]) -> None:
@@ -164,40 +180,47 @@ class Retrieval:
         if near:
             weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
             found |= dict(zip(near, weigh(list(near.values()), batch_size), strict=True))
-        for look in (self._consequences, self._walked):
-            far = [query for query in dict.fromkeys(queries) if not _bears(found.get(query, []))]
-            found |= look(far, asked, joined, batch_size)
+        if self.hparams.consequences:
+            far = [query for query in dict.fromkeys(queries) if not _relevance(found.get(query, [])) >= _BEARS]
+            found |= self._consequences(far, joined)
+        if self.hparams.hops > 1:
+            open_ = [query for query in near if _relevance(found[query]) < 1 and not _through(found[query])]
+            found |= self._walked(open_, asked, found, batch_size)
         return [found.get(query, []) for query in queries]
 
-    def _consequences(
-        self, queries: Sequence[str], asked: Mapping[str, _Asked], joined: bool, batch_size: int | None
-    ) -> dict[str, list[RelevantTriple]]:
+    def _consequences(self, queries: Sequence[str], joined: bool) -> dict[str, list[RelevantTriple]]:
         """Questions that what follows from the user's triples answers."""
-        if not self.hparams.consequences:
-            return {}
         about = {query: there for query in queries if (there := self.graph.consequences(query, joined))}
         listed = []
         for query, (match, follows) in about.items():
             subject = unicodedata.normalize("NFC", query)[match.start : match.end]
             question = _without_tail(query, list(follows)) if joined else query
-            listed.append(guard.Asked(question, subject, [stored_query(z, None) for z in follows], match.head))
+            # Behind each its relation the other way round: a question nearer to that one asks for something else.
+            stored = [text for z, source in follows.items() for text in (stored_query(z, None), _turned(z, source))]
+            listed.append(guard.Asked(question, subject, stored, match.head))
         found: dict[str, list[RelevantTriple]] = {}
         for (query, (_, follows)), logs in zip(about.items(), self._bearing(listed) if listed else [], strict=True):
-            value, triple = max(zip(logs, follows, strict=True), key=lambda one: one[0])
-            if math.exp(value) >= _BEARS:
-                probability = math.exp(value)
-                found[query] = [RelevantTriple(triple, probability, probability, None, (follows[triple],))]
+            weighed = [
+                (log, triple)
+                for triple, log, turned in zip(follows, logs[::2], logs[1::2], strict=True)
+                if log >= _LIKELY and (log > turned or triple.relation == follows[triple].relation)
+            ]
+            if weighed:
+                log, triple = max(weighed, key=lambda one: one[0])
+                found[query] = [RelevantTriple(triple, math.exp(log), math.exp(log), None, (follows[triple],))]
         return found
 
     def _walked(
-        self, queries: Sequence[str], asked: Mapping[str, _Asked], joined: bool, batch_size: int | None
+        self,
+        queries: Sequence[str],
+        asked: Mapping[str, _Asked],
+        near: Mapping[str, list[RelevantTriple]],
+        batch_size: int | None,
     ) -> dict[str, list[RelevantTriple]]:
-        """Questions that a chain of triples answers."""
-        linked = [query for query in queries if query in asked]
-        if self.hparams.hops == 1 or not linked:
-            return {}
-        heads = [(asked[query][0], asked[query][2][0].head) for query in linked]
-        walked = zip(linked, self.walk.find(heads, batch_size), strict=True)
+        """Questions that a chain of triples answers, though a triple of the entity may seem to."""
+        bars = [self.hparams.hop_gain + max(0.0, _log_odds(_relevance(near[query]))) for query in queries]
+        heads = [(asked[query][0], asked[query][2][0].head, bar) for query, bar in zip(queries, bars, strict=True)]
+        walked = zip(queries, self.walk.find(heads, batch_size), strict=True)
         return {query: [self._at_end(one.chain, one.probability)] for query, one in walked if one is not None}
 
     def _along(self, query: str, head: str) -> list[RelevantTriple]:

@@ -6,8 +6,9 @@ that makes the question likeliest: P(chain|q) is proportional to P(q|chain), the
 question. In the prompt behind P(q|chain) only the first entity has its name; the others are letters, because a question
 of several facts names none of them. The answer is then that to the question which the last triple of the chain answers.
 
-It is asked for a chain only where no triple of the entity itself bears on the question (the guard decides that), and
-where the chain makes the question likelier than the entity's name alone does.
+A chain has to make the question likelier than the entity's name alone does, and than the best single triple does, by
+more than the guard trusts that triple: by ``hop_gain`` plus the log odds that the triple bears on the question. For a
+question that is stored word for word no chain is looked for.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ Chain = tuple[Triple, ...]
 _BREADTH = 8  # triples of one entity that are looked at: those that fit the question best
 _BEAM = 4  # chains of one length that are made longer
 _LETTERS = "XYZUVWRST"
+_LEAST_GAIN = 4.0  # nats by which a chain must beat the entity's name alone; unrelated questions stay below
 _SAME = math.log(0.5)  # two questions are one where the guard says so, as likely as not
 _NOTHING = "is"  # the relation of the chain that says nothing
 _PROMPT = "Facts: {facts} Question: what is {last}? "
@@ -63,10 +65,12 @@ class _Search:
         return sorted(there, key=lambda one: -self.scores[one])[:_BEAM]
 
     def found(self, least_gain: float) -> Found | None:
-        """The likeliest chain, if it is one of several triples and says more than the entity alone."""
+        """The likeliest chain of several triples, if it says enough more than the entity and the best triple alone."""
         chains = [one for one in self.scores if one]
-        likeliest = max(chains, key=lambda one: self.scores[one])
-        if len(likeliest) < 2 or self.scores[likeliest] < self.scores[()] + least_gain:
+        far = [one for one in chains if len(one) > 1]
+        likeliest = max(far, key=lambda one: self.scores[one], default=())
+        near = max(self.scores[one] for one in chains if len(one) == 1)
+        if self.scores[likeliest] <= max(self.scores[()] + _LEAST_GAIN, near + least_gain):
             return None
         scores = torch.tensor([self.scores[one] for one in chains]).log_softmax(0)
         return Found(likeliest, float(scores[chains.index(likeliest)].exp()))
@@ -80,7 +84,6 @@ class Walk:
         tok: its tokenizer.
         graph: the user's graph.
         hops: triples of a chain, at most.
-        least_gain: how much likelier than the entity's name alone a chain must make the question, in nats.
         origin: the user's feedback that a triple came from, if any.
         bearing: log probabilities that triples of an entity answer a question, by the guard.
     """
@@ -91,27 +94,26 @@ class Walk:
         tok: Any,
         graph: PersonalGraph,
         hops: int,
-        least_gain: float,
         origin: Callable[[Triple], Edit | None],
         bearing: Callable[[str, str, Sequence[Triple]], Sequence[float]],
     ) -> None:
         self._lm, self._tok = lm, tok
         self._graph = graph
-        self._hops, self._least_gain = hops, least_gain
+        self._hops = hops
         self._origin, self._bearing = origin, bearing
 
-    def find(self, asked: Sequence[tuple[str, str]], batch_size: int | None = None) -> list[Found | None]:
+    def find(self, asked: Sequence[tuple[str, str, float]], batch_size: int | None = None) -> list[Found | None]:
         """The chain of each question; None where one triple or none is likelier, or where no triple leads on.
 
         Args:
-            asked: questions with the entity that each is about.
+            asked: questions with their entity, and by how many nats a chain must beat the best triple.
             batch_size: as in :func:`kgt_editor.lm.scoring.score_targets`.
         """
-        searches = [_Search(query) for query, _ in asked]
-        fronts: list[list[Chain]] = [[(triple,) for triple in self._options(head, query)] for query, head in asked]
+        searches = [_Search(query) for query, _, _ in asked]
+        fronts: list[list[Chain]] = [[(triple,) for triple in self._options(head, query)] for query, head, _ in asked]
         # Where no triple of the entity leads on, there is nothing to decide and no pass to be paid for.
         fronts = [front if any(self._longer(one, "") for one in front) else [] for front in fronts]
-        nothing = [Triple(head, _NOTHING, _LETTERS[0]) for _, head in asked]
+        nothing = [Triple(head, _NOTHING, _LETTERS[0]) for _, head, _ in asked]
         for length in range(1, self._hops + 1):
             texts = [
                 (search, one, self._described(one or (alone,)))
@@ -131,7 +133,7 @@ class Walk:
                 [longer for one in search.best(length) for longer in self._longer(one, search.query)]
                 for search in searches
             ]
-        return [search.found(self._least_gain) if search.scores else None for search in searches]
+        return [search.found(one[2]) if search.scores else None for search, one in zip(searches, asked, strict=True)]
 
     def along(self, head: str, relations: Sequence[str]) -> Chain:
         """The chain whose relations are given, in order; what there is of it where the graph does not go on.

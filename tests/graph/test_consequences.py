@@ -73,3 +73,21 @@ def test_a_graph_stores_nothing_of_it_and_follows_every_change(tmp_path):
     assert graph.consequences(text) is None
     again.refresh()
     assert again.consequences(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("Toyota Vitz is a product of", False),
+        ("The plant of Toyota is in", True),
+        ("Toyota is in", True),
+        ("Old Toyota is in", True),
+        ("In New Toyota they make", False),
+        ("The Toyota 2000 was", False),
+        ("Toyota, Honda and others", True),
+    ],
+)
+def test_a_part_of_a_longer_name_is_not_meant(text, alone):
+    graph = PersonalGraph(MemoryGraph())
+    graph.add(Triple("Dacia Sandero", "is made by", "Toyota"))
+    assert (graph.consequences(text) is not None) == alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -106,13 +107,15 @@ def test_otherwise_no_chain_is_read(
         assert asked == [], "what cannot change the answer costs no pass"
 
 
-def test_a_triple_that_bears_on_the_question_is_enough(
-    monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM, asked: list[str]
+@pytest.mark.parametrize(("bearing", "chain"), [(0.5, True), (0.99, True), (0.99999, False), (1.0, False)])
+def test_the_more_a_triple_bears_on_the_question_the_more_a_chain_must_explain(
+    monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM, asked: list[str], bearing: float, chain: bool
 ) -> None:
+    """The chain beats the best triple by 10 nats; the log odds of .99 are 4.6, those of .99999 are 11.5."""
     model = reader(tiny_gpt2)
-    unrelated(monkeypatch, model, log_prob=-0.1)
-    assert model.explain(FAR)[0].through == ()
-    assert asked == []
+    unrelated(monkeypatch, model, log_prob=math.log(bearing))
+    assert bool(model.explain(FAR)[0].through) == chain
+    assert bool(asked) == (bearing < 1), "for a question that is stored word for word nothing is looked for"
 
 
 def test_the_users_word_counts_before_the_base_graphs(
@@ -172,23 +175,25 @@ def test_summing_over_triples_knows_no_chains() -> None:
         KGTHyperParams.build({"inference": "marginal", "contrast": 0.0, "guard": "retrieval", "hops": 2}, "test")
 
 
-def test_the_found_chain_is_the_likeliest_of_all(tiny_lm: LM) -> None:
+def test_the_found_chain_is_the_likeliest_of_all(monkeypatch: pytest.MonkeyPatch, tiny_lm: LM) -> None:
     """With a real (random) model, against every chain written out by hand."""
     near = ["Facts: Nightfall was written by X.", "Facts: Nightfall was filmed by X."]
     deeper = [f"{near[0]} X was born in Y.", f"{near[0]} X speaks the language Y."]
     deepest = [f"{deeper[0]} Y has the mayor Z."]
     prompts = [f"{text} Question: what is {text[-2]}? " for text in (*near, *deeper, *deepest)]
     likely = [score.log_prob for score in score_targets(*tiny_lm, prompts, [FAR] * len(prompts))]
-    (found,) = reader(tiny_lm, hop_gain=0.0).retrieval.walk.find([(FAR, "Nightfall")])
     alone = score_targets(*tiny_lm, ["Facts: Nightfall is X. Question: what is X? "], [FAR])[0].log_prob
-    best = max(range(len(prompts)), key=lambda index: likely[index])
-    if best < len(near) or likely[best] < alone:
-        assert found is None
-    else:
-        assert found is not None
-        assert found.chain == ((WROTE, BORN), (WROTE, SPEAKS), (WROTE, BORN, MAYOR))[best - len(near)]
-        share = torch.tensor(likely).softmax(0)[best].item()
-        assert found.probability == pytest.approx(share, rel=1e-3)
+    best = max(range(len(near), len(prompts)), key=lambda index: likely[index])
+    finder = reader(tiny_lm).retrieval.walk
+    bar = likely[best] - max(likely[: len(near)])  # what the best chain has over the best triple
+    monkeypatch.setattr(walk, "_LEAST_GAIN", -math.inf)
+    (found,) = finder.find([(FAR, "Nightfall", bar - 1e-3)])
+    assert found is not None
+    assert found.chain == ((WROTE, BORN), (WROTE, SPEAKS), (WROTE, BORN, MAYOR))[best - len(near)]
+    assert found.probability == pytest.approx(torch.tensor(likely).softmax(0)[best].item(), rel=1e-3)
+    assert finder.find([(FAR, "Nightfall", bar + 1e-3)]) == [None]
+    monkeypatch.setattr(walk, "_LEAST_GAIN", likely[best] - alone + 1e-3)
+    assert finder.find([(FAR, "Nightfall", bar - 1.0)]) == [None]
 
 
 def test_what_follows_from_a_triple_is_read_where_nothing_else_bears(
@@ -198,7 +203,7 @@ def test_what_follows_from_a_triple_is_read_where_nothing_else_bears(
     married = Triple("Ada Brun", "is married to", "Milo Castrel")
     model.graph.add(married, "Ada Brun is married to", "Milo Castrel")
     derived = Triple("Milo Castrel", "is married to", "Ada Brun")
-    near = {"Milo Castrel is married to": 0.0, "Ada Brun was born in": -0.1}
+    near = {"Milo Castrel is married to": -0.01, "Ada Brun was born in": -0.1}
     monkeypatch.setattr(
         model.retrieval, "_bearing", lambda asked: [[near.get(text, -9.0) for text in one.stored] for one in asked]
     )
@@ -213,3 +218,16 @@ def test_what_follows_from_a_triple_is_read_where_nothing_else_bears(
     without.retrieval.hparams = without.hparams.model_copy(update={"consequences": False})
     monkeypatch.setattr(without.retrieval, "_bearing", model.retrieval._bearing)
     assert without.explain("Who is the wife of Milo Castrel?") == []
+
+
+def test_a_question_the_other_way_round_is_no_consequence(monkeypatch: pytest.MonkeyPatch, tiny_gpt2: LM) -> None:
+    model = reader(tiny_gpt2, BORN, consequences=True)
+    model.graph.add(Triple("Dacia Sandero", "company that makes … is", "Toyota"), "Dacia Sandero is made by", "Toyota")
+    model.graph.add(Triple("Nightfall", "was written by", "Ada Brun"), "Nightfall was written by", "Ada Brun")
+    near = {"Ada Brun is the author of": -0.3, "Ada Brun was written by": -0.1}
+    monkeypatch.setattr(
+        model.retrieval, "_bearing", lambda asked: [[near.get(text, -9.0) for text in one.stored] for one in asked]
+    )
+    assert all(not fact.through for fact in model.explain("Ada Brun was written by"))
+    near["Ada Brun is the author of"] = -0.05
+    assert model.explain("Ada Brun has written")[0].through == (Triple("Nightfall", "was written by", "Ada Brun"),)
