@@ -181,7 +181,7 @@ class Retrieval:
             weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
             found |= dict(zip(near, weigh(list(near.values()), batch_size), strict=True))
         if self.hparams.consequences:
-            far = [query for query in dict.fromkeys(queries) if not _relevance(found.get(query, [])) >= _BEARS]
+            far = [query for query in dict.fromkeys(queries) if _relevance(found.get(query, [])) < _BEARS]
             found |= self._consequences(far, joined)
         if self.hparams.hops > 1:
             open_ = [query for query in near if _relevance(found[query]) < 1 and not _through(found[query])]
