@@ -38,11 +38,11 @@ from kgt_editor.evaluation.base_weights import BaseWeights
 from kgt_editor.evaluation.scorer import scorer
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.loading import load_model
+from kgt_editor.reporting.names import NO_EDIT
 from kgt_editor.runs.console import results_console
 from kgt_editor.runs.environment import environment
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_EDIT = "none"
 
 
 def edited(name: str, model: Any, tok: Any, args: argparse.Namespace, data: Any, advance: Any) -> tuple[Any, list[str]]:

@@ -64,6 +64,10 @@ class Match:
     at_end: bool
     score: float
 
+    def of(self, text: str) -> str:
+        """What it covers of the text."""
+        return unicodedata.normalize("NFC", text)[self.start : self.end]
+
 
 @dataclass(frozen=True, slots=True)
 class _Spotted:

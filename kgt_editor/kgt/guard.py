@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 from kgt_editor.kgt.representation import Representations, masked
 
+#: log P(z|q) from which on a triple bears on a question as likely as not.
+EVEN = math.log(0.5)
+
 
 class Asked(NamedTuple):
     """A question and the questions that an entity's triples answer.

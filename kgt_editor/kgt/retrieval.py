@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,10 +22,6 @@ from kgt_editor.kgt.representation import Representations
 from kgt_editor.kgt.templates import Templates
 from kgt_editor.kgt.walk import Walk
 from kgt_editor.lm import chat, continuations, tree
-
-# From here on a triple bears on a question as likely as not.
-_BEARS = 0.5
-_LIKELY = math.log(_BEARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +165,7 @@ class Retrieval:
             matches = self.graph.matches(query, joined)
             if not matches:
                 continue
-            subject = unicodedata.normalize("NFC", query)[matches[0].start : matches[0].end]
+            subject = matches[0].of(query)
             triples = self.candidates(matches[0].head, query)
             question = _without_tail(query, triples) if joined else query
             if triples:
@@ -181,7 +176,7 @@ class Retrieval:
             weigh = self._by_similarity if self.hparams.guard == "similarity" else self._by_retrieval
             found |= dict(zip(near, weigh(list(near.values()), batch_size), strict=True))
         if self.hparams.consequences:
-            far = [query for query in dict.fromkeys(queries) if _relevance(found.get(query, [])) < _BEARS]
+            far = [query for query in dict.fromkeys(queries) if _relevance(found.get(query, [])) < math.exp(guard.EVEN)]
             found |= self._consequences(far, joined)
         if self.hparams.hops > 1:
             open_ = [query for query in near if _relevance(found[query]) < 1 and not _through(found[query])]
@@ -193,7 +188,7 @@ class Retrieval:
         about = {query: there for query in queries if (there := self.graph.consequences(query, joined))}
         listed = []
         for query, (match, follows) in about.items():
-            subject = unicodedata.normalize("NFC", query)[match.start : match.end]
+            subject = match.of(query)
             question = _without_tail(query, list(follows)) if joined else query
             # Behind each its relation the other way round: a question nearer to that one asks for something else.
             stored = [text for z, source in follows.items() for text in (stored_query(z, None), _turned(z, source))]
@@ -203,7 +198,7 @@ class Retrieval:
             weighed = [
                 (log, triple)
                 for triple, log, turned in zip(follows, logs[::2], logs[1::2], strict=True)
-                if log >= _LIKELY and (log > turned or triple.relation == follows[triple].relation)
+                if log >= guard.EVEN and (log > turned or triple.relation == follows[triple].relation)
             ]
             if weighed:
                 log, triple = max(weighed, key=lambda one: one[0])

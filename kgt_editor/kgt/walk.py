@@ -13,7 +13,6 @@ question that is stored word for word no chain is looked for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +23,7 @@ from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.guard import EVEN
 from kgt_editor.kgt.reader import stored_query
 from kgt_editor.kgt.representation import masked
 from kgt_editor.lm.scoring import score_targets
@@ -34,7 +34,6 @@ _BREADTH = 8  # triples of one entity that are looked at: those that fit the que
 _BEAM = 4  # chains of one length that are made longer
 _LETTERS = "XYZUVWRST"
 _LEAST_GAIN = 4.0  # nats by which a chain must beat the entity's name alone; unrelated questions stay below
-_SAME = math.log(0.5)  # two questions are one where the guard says so, as likely as not
 _NOTHING = "is"  # the relation of the chain that says nothing
 _PROMPT = "Facts: {facts} Question: what is {last}? "
 
@@ -110,9 +109,7 @@ class Walk:
             batch_size: as in :func:`kgt_editor.lm.scoring.score_targets`.
         """
         searches = [_Search(query) for query, _, _ in asked]
-        fronts: list[list[Chain]] = [[(triple,) for triple in self._options(head, query)] for query, head, _ in asked]
-        # Where no triple of the entity leads on, there is nothing to decide and no pass to be paid for.
-        fronts = [front if any(self._longer(one, "") for one in front) else [] for front in fronts]
+        fronts = [self._begun(head, query) for query, head, _ in asked]
         nothing = [Triple(head, _NOTHING, _LETTERS[0]) for _, head, _ in asked]
         for length in range(1, self._hops + 1):
             texts = [
@@ -120,6 +117,8 @@ class Walk:
                 for search, front, alone in zip(searches, fronts, nothing, strict=True)
                 for one in ([(), *front] if front and length == 1 else front)
             ]
+            if not texts:
+                break
             scores = score_targets(
                 self._lm,
                 self._tok,
@@ -155,6 +154,12 @@ class Walk:
     def _head(self, entity: str) -> str:
         return entity if self._graph.triples_from(entity, 1) else self._graph.head_for(entity)
 
+    def _begun(self, head: str, query: str) -> list[Chain]:
+        """The chains of one triple; none where no triple leads on, which needs no pass to be known."""
+        there = self._graph.candidates(head, query, _BREADTH)
+        leads_on = any(self._graph.triples_from(self._head(triple.tail), 1) for triple in there)
+        return [(triple,) for triple in self._options(head, query)] if leads_on else []
+
     def _options(self, head: str, query: str) -> list[Triple]:
         """Triples that a chain may take at an entity; the user's word counts before the base graph's."""
         triples = self._graph.candidates(head, query, _BREADTH)
@@ -165,8 +170,9 @@ class Walk:
         """Whether one of the user's triples answers the question that a base triple answers."""
         if not own:
             return False
-        bearing = self._bearing(stored_query(base, None), base.head, own)
-        return base.relation in {triple.relation for triple in own} or max(bearing) >= _SAME
+        if base.relation in {triple.relation for triple in own}:
+            return True
+        return max(self._bearing(stored_query(base, None), base.head, own)) >= EVEN
 
     def _longer(self, chain: Chain, query: str) -> list[Chain]:
         """The chains that go on from this one, to entities where it has not been."""
