@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from kgt_editor.data.provenance import PROVENANCE
 from kgt_editor.data.record import Record, UserHistory
 from kgt_editor.data.same_subject import Question
 from kgt_editor.errors import UsageError
@@ -203,9 +204,17 @@ DATASETS = Registry("data set", "kgt_editor.datasets", {name: entry.target for n
 
 
 def available() -> dict[str, str]:
-    """Every known data set with one line about it; entry points of the group ``kgt_editor.datasets`` included."""
+    """Every known data set with a line about it and one about its provenance.
+
+    Entry points of the group ``kgt_editor.datasets`` are among them.
+    """
     plugins = {name: f"from {target}" for name, target in DATASETS.plugins().items()}
-    return {**plugins, **{name: entry.description for name, entry in _ENTRIES.items()}}
+    return {**plugins, **{name: f"{entry.description}\n{_provenance(name)}" for name, entry in _ENTRIES.items()}}
+
+
+def _provenance(name: str) -> str:
+    known = PROVENANCE[name]
+    return f"licence: {known.licence}; {known.source}{'; ' * bool(known.paper)}{known.paper}"
 
 
 def check_name(name: str) -> None:

@@ -55,7 +55,7 @@ class Kind:
 
 
 BASE_GRAPH = Kind("base graph", int.from_bytes(b"KGTB", "big"), 1)
-JOURNAL = Kind("journal of personal graphs", int.from_bytes(b"KGTJ", "big"), 1)
+JOURNAL = Kind("journal of personal graphs", int.from_bytes(b"KGTJ", "big"), 2)
 
 
 def is_database(path: Path) -> bool:

@@ -8,6 +8,8 @@ from kgt_editor.graph.triple import Triple
 
 #: Number of an edit, and which of its changes, counted from 0.
 Place = tuple[int, int]
+#: More often than this no answer stands in a prompt.
+MOST_TOLD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Edit:
         before, after: P(answer | query) before and after the change, where the caller knows it.
         time: when it was made, in seconds since 1970 (UTC).
         undoes: number of the edit that this entry takes back; it changes nothing else.
+        told: how often the answer has to stand in the prompt for the model to follow it.
     """
 
     number: int
@@ -34,6 +37,7 @@ class Edit:
     after: float | None = None
     time: float = 0.0
     undoes: int | None = None
+    told: int = 1
 
     def renumbered(self, offset: int) -> Edit:
         """The entry as it stands behind ``offset`` others."""

@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.entry import Edit
+from kgt_editor.graph.entry import MOST_TOLD, Edit
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.triple import Triple
 
 FORMAT = "kgt_editor personal graph"
-VERSION = 1
+VERSION = 2
 
 
 def export_json(graph: PersonalGraph) -> str:
@@ -67,11 +67,12 @@ def import_(graph: PersonalGraph, text: str) -> int:
 
 def _entry(values: dict[str, Any], number: int) -> Edit:
     added, removed = (tuple(Triple(*parts) for parts in values[name]) for name in ("added", "removed"))
-    entry = Edit(**{**values, "added": added, "removed": removed})
+    entry = Edit(**{**values, "added": added, "removed": removed})  # version 1 has no 'told'
     numbers = (entry.before, entry.after, entry.time)
     if not (
         entry.number == number
         and (entry.undoes is None or 0 < entry.undoes < number)
+        and entry.told in range(1, MOST_TOLD + 1)
         and isinstance(entry.query, str)
         and isinstance(entry.answer, str)
         and all(value is None or isinstance(value, (int, float)) for value in numbers)

@@ -25,7 +25,7 @@ _SCHEMA = """
 CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
 CREATE TABLE edits (
     user INTEGER NOT NULL, number INTEGER NOT NULL, time REAL NOT NULL, query TEXT NOT NULL, answer TEXT NOT NULL,
-    before REAL, after REAL, undoes INTEGER, PRIMARY KEY (user, number)
+    before REAL, after REAL, undoes INTEGER, told INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (user, number)
 ) WITHOUT ROWID;
 CREATE INDEX undone ON edits (user, undoes) WHERE undoes IS NOT NULL;
 CREATE TABLE changes (
@@ -41,6 +41,8 @@ _UNDONE = "SELECT undoes FROM edits INDEXED BY undone WHERE user = :user AND und
 #: Whether the edit of a row was taken back.
 _IS_UNDONE = "EXISTS (SELECT 1 FROM edits AS later WHERE later.user = :user AND later.undoes = {}.number)"
 _LAST = 1 << 62
+#: What turns a journal of an earlier schema into one of the next.
+_UPGRADES = {1: "ALTER TABLE edits ADD COLUMN told INTEGER NOT NULL DEFAULT 1"}
 
 
 class Journal:
@@ -94,6 +96,16 @@ class Journal:
                     self._db.execute(f"PRAGMA user_version = {JOURNAL.schema}")
         if self.path is not None:
             JOURNAL.check(self.path, self._one("PRAGMA application_id"), self._one("PRAGMA user_version"))
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Bring a file of an earlier schema up to this one."""
+        if self._one("PRAGMA user_version") == JOURNAL.schema:
+            return
+        with self._transaction():
+            for schema in range(self._one("PRAGMA user_version"), JOURNAL.schema):
+                self._db.execute(_UPGRADES[schema])
+            self._db.execute(f"PRAGMA user_version = {JOURNAL.schema}")
 
     def _is_new(self) -> bool:
         marks = self._one("PRAGMA application_id"), self._one("PRAGMA user_version")
@@ -153,14 +165,14 @@ class Journal:
     def entries(self, user: int, first: int = 1, upto: int = _LAST) -> list[Edit]:
         """The user's entries from number ``first`` to ``upto``, oldest first, those taken back included."""
         rows = self._rows(
-            "SELECT number, query, answer, before, after, time, undoes, operation, head, relation, tail"
+            "SELECT number, query, answer, before, after, time, undoes, told, operation, head, relation, tail"
             " FROM edits LEFT JOIN changes USING (user, number)"
             " WHERE user = ? AND number BETWEEN ? AND ? ORDER BY number, position",
             (user, first, upto),
         )
         edits = []
-        for (number, query, answer, *rest), listed in groupby(rows, key=lambda row: row[:7]):
-            changes = [(row[7], stored_triple(row[8:])) for row in listed if row[7] is not None]
+        for (number, query, answer, *rest), listed in groupby(rows, key=lambda row: row[:8]):
+            changes = [(row[8], stored_triple(row[9:])) for row in listed if row[8] is not None]
             added, removed = (tuple(z for how, z in changes if how == name) for name in ("add", "remove"))
             edits.append(Edit(number, query, answer, added, removed, *rest))
         return edits
@@ -236,8 +248,8 @@ class Journal:
     def write(self, user: int, edits: Iterable[Edit]) -> None:
         """Append entries, inside :meth:`writing`."""
         for edit in edits:
-            fields = (edit.time, edit.query, edit.answer, edit.before, edit.after, edit.undoes)
-            self._db.execute("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (user, edit.number, *fields))
+            fields = (edit.time, edit.query, edit.answer, edit.before, edit.after, edit.undoes, edit.told)
+            self._db.execute("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (user, edit.number, *fields))
             changes = [("add", z) for z in edit.added] + [("remove", z) for z in edit.removed]
             self._db.executemany(
                 "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -153,13 +153,14 @@ class PersonalGraph:
         *,
         before: float | None = None,
         after: float | None = None,
+        told: int = 1,
     ) -> Edit:
         """Make the changes of one edit, the adds before the removes, and enter them in the journal.
 
         Args:
             query, answer: the feedback that caused it.
             added, removed: z of G (+) z and G (-) z.
-            before, after: P(answer | query) before and after it.
+            before, after, told: see :class:`~kgt_editor.graph.entry.Edit`.
 
         Raises:
             KgtError: the journal cannot be written to; the graph is as it was.
@@ -177,6 +178,7 @@ class PersonalGraph:
                 before=before,
                 after=after,
                 time=time.time(),
+                told=told,
             )
             self._journal.write(user, [edit])
         self._id, self._seen = user, edit.number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.personal import PersonalGraph
@@ -21,4 +22,5 @@ def replay(entries: Iterable[Edit], graph: PersonalGraph) -> None:
         if edit.undoes is not None:
             graph.undo(edit.undoes)
         else:
-            graph.commit(edit.query, edit.answer, edit.added, edit.removed, before=edit.before, after=edit.after)
+            numbers: dict[str, Any] = {"before": edit.before, "after": edit.after, "told": edit.told}
+            graph.commit(edit.query, edit.answer, edit.added, edit.removed, **numbers)

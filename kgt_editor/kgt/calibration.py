@@ -10,8 +10,8 @@ Three choices, one after the other, each from forward passes that are made once:
    own (``same_subject_prompts``), or other records' prompts with the subject put in.
 3. *relation_source*: ``rank`` where it hardly ever names a relation wrong, else ``query``.
 
-Questions of several facts are read, too, up to ``HOPS`` of them, and what follows from a fact: no record is needed to
-choose that.
+Questions of several facts are read, too, up to ``HOPS`` of them, and what follows from a fact; an answer that the model
+does not follow is told ``TELLINGS`` times. No record is needed to choose that.
 
 The answer's first token stands for the whole in step 2.
 """
@@ -49,6 +49,7 @@ LEASTS = (0.05, 0.01, 0.002)
 #: phrase that misleads whoever reads the graph has to be rare.
 LEAST_NAMED = 0.9
 HOPS = 4
+TELLINGS = 2
 PARAPHRASES, OTHERS = 2, 3  # prompts of a record that are asked, at most
 _AT_ONCE = 32  # pairs whose distributions are held together
 
@@ -145,6 +146,7 @@ class Calibration:
             "retrieval_min": curve["least"],
             "relation_source": source,
             "hops": HOPS,
+            "tellings": TELLINGS,
             "consequences": True,
         }
         return chosen.override(values, "calibrate")

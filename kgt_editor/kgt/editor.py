@@ -129,6 +129,7 @@ def _commit(one: PlannedEdit, problem: ScoredEdit, solution: Solution) -> Edit:
         removed=[triple for triple in touched if triple in before - after],
         before=_probability(one.model, problem, problem.present),
         after=_probability(one.model, problem, solution.graph),
+        told=max((scored.told for scored in solution.graph if scored.triple in after - before), default=1),
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from kgt_editor.config import HParams
 from kgt_editor.errors import UsageError
+from kgt_editor.graph.entry import MOST_TOLD
 from kgt_editor.kgt.templates import Templates
 
 
@@ -61,6 +62,8 @@ class KGTHyperParams(TemplatedHParams):
         reading: the prompt in which a fact is read, see :mod:`kgt_editor.kgt.reader`.
         fact: how a fact stands in it: the user's own ``sentence`` (query and answer), or head, relation and tail
             (``triple``). A fact of the base graph has no sentence and is written as a triple.
+        tellings: how often a sentence may stand in the prompt: an answer that the model does not follow when it is told
+            once is told again, up to this. 1: once, whatever becomes of it (as the paper does).
         contrast: what is taken from the reading of what the plain model says, a number (0: nothing) or ``adaptive``;
             see :mod:`kgt_editor.lm.contrast`.
         guard: what decides whether a triple bears on a question: the ``similarity`` of the question to the one that the
@@ -97,6 +100,7 @@ class KGTHyperParams(TemplatedHParams):
     inference: Literal["top1", "marginal"] = "top1"
     reading: Literal["paper", "repeat", "stored", "chat"] = "repeat"
     fact: Literal["sentence", "triple"] = "sentence"
+    tellings: int = Field(default=1, ge=1, le=MOST_TOLD)
     contrast: float | Literal["adaptive"] = 0.5
     guard: Literal["similarity", "retrieval"] = "similarity"
     guard_midpoint: float = Field(default=0.15, ge=-1, le=1)

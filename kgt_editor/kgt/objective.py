@@ -26,12 +26,14 @@ class ScoredTriple:
         retrieval: log P_theta(r | T_retrieve(q)), before any normalisation; with the guard ``similarity`` log P(z|q).
         reasoning: log P(a|q,z); with the guard ``similarity`` what P(z|q) lacks to 1 is the plain model's share of it.
         greedy: whether the model that reads z answers a, word for word.
+        told: how often z stands in the prompt that it is read in.
     """
 
     triple: Triple
     retrieval: float
     reasoning: float
     greedy: bool
+    told: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,10 +91,13 @@ class Reader:
         return self.templates.reasoning.format(q=stored, z=facts) + " "
 
     def written(self, triple: Triple, feedback: Edit | None) -> str:
-        """The fact in words."""
+        """The fact in words, as often as the feedback says."""
         if self.fact == "sentence" and feedback is not None and triple.tail == feedback.answer:
-            return join(feedback.query, triple.tail) + ("" if triple.tail.endswith((".", "!", "?")) else ".")
-        return render_triple(triple.head, triple.relation, triple.tail)
+            sentence = join(feedback.query, triple.tail) + ("" if triple.tail.endswith((".", "!", "?")) else ".")
+        else:
+            sentence = render_triple(triple.head, triple.relation, triple.tail)
+        told = 1 if feedback is None else feedback.told
+        return (" " if sentence.endswith((".", "!", "?")) else ". ").join([sentence] * told)
 
 
 def stored_query(triple: Triple, feedback: Edit | None) -> str:

@@ -57,10 +57,11 @@ def _score_by_retrieval(asked: Sequence[PlannedEdit], proposals: Sequence[list[T
     problems = []
     for one, proposed, (present, triples, asking) in zip(asked, proposals, parts, strict=True):
         retrieval = objective.ended({name: next(scores).log_prob for name in asking.scored}, asking.longer)
-        read = _read(one, triples, present, [1.0] * len(triples)) if contrast else [next(scores) for _ in triples]
+        sure = [1.0] * len(triples)
+        read = _read(one, triples, present, sure) if contrast else [next(scores) for _ in triples]
         known = {
-            triple: ScoredTriple(triple, retrieval[triple.relation], found.log_prob, found.greedy)
-            for triple, found in zip(triples, read, strict=True)
+            triple: ScoredTriple(triple, retrieval[triple.relation], found.log_prob, found.greedy, told)
+            for triple, (found, told) in zip(triples, _told_again(one, triples, present, sure, read), strict=True)
         }
         replaced = tuple(known[z] for z in _replaced(one, present))
         listed = tuple(known[z] for z in proposed), tuple(known[z] for z in present)
@@ -81,10 +82,11 @@ def _score_by_similarity(asked: Sequence[PlannedEdit], proposals: Sequence[list[
             proposed = [Triple(one.head, naming.from_query(request.prompt, request.subject), request.target_new)]
         triples = list(dict.fromkeys([*proposed, *present]))
         retrieval = [bearing.get(triple, 0.0) for triple in triples]
-        read = _read(one, triples, present, [math.exp(value) for value in retrieval])
+        weights = [math.exp(value) for value in retrieval]
+        read = _told_again(one, triples, present, weights, _read(one, triples, present, weights))
         known = {
-            triple: ScoredTriple(triple, value, found.log_prob, found.greedy)
-            for triple, value, found in zip(triples, retrieval, read, strict=True)
+            triple: ScoredTriple(triple, value, found.log_prob, found.greedy, told)
+            for triple, value, (found, told) in zip(triples, retrieval, read, strict=True)
         }
         (plain,) = score_targets(model.lm, model.tok, [request.prompt], [request.target_new])
         replaced = tuple(known[z] for z in _replaced(one, present, bearing))
@@ -94,21 +96,45 @@ def _score_by_similarity(asked: Sequence[PlannedEdit], proposals: Sequence[list[
     return problems
 
 
+def _told_again(
+    one: PlannedEdit,
+    triples: Sequence[Triple],
+    present: Sequence[Triple],
+    weights: Sequence[float],
+    read: Sequence[TargetScore],
+) -> list[tuple[TargetScore, int]]:
+    """What was read off each triple, and how often it had to be told for that.
+
+    A new triple that the model does not follow is told again, up to ``tellings`` times; where that does not help
+    either, it stays with once.
+    """
+    found = [(score, 1) for score in read]
+    for told in range(2, one.model.hparams.tellings + 1):
+        again = [i for i, (score, _) in enumerate(found) if not score.greedy and triples[i] not in present]
+        if not again:
+            break
+        scores = _read(one, [triples[i] for i in again], present, [weights[i] for i in again], told)
+        for index, score in zip(again, scores, strict=True):
+            if score.greedy:
+                found[index] = score, told
+    return found
+
+
 def _read(
-    one: PlannedEdit, triples: Sequence[Triple], present: Sequence[Triple], weights: Sequence[float]
+    one: PlannedEdit, triples: Sequence[Triple], present: Sequence[Triple], weights: Sequence[float], told: int = 1
 ) -> list[TargetScore]:
-    """The user's answer, read off each triple."""
+    """The user's answer, read off each triple; a new one is told as often as ``told`` says."""
     contexts = [
-        Context(_reading(one, triple, present), weight) for triple, weight in zip(triples, weights, strict=True)
+        Context(_reading(one, triple, present, told), weight) for triple, weight in zip(triples, weights, strict=True)
     ]
     count = len(triples)
     return one.model.score_contexts([one.request.prompt] * count, contexts, [one.request.target_new] * count)
 
 
-def _reading(one: PlannedEdit, triple: Triple, present: Sequence[Triple]) -> str:
+def _reading(one: PlannedEdit, triple: Triple, present: Sequence[Triple], told: int = 1) -> str:
     """The reasoning prompt; a triple that is not in the graph yet will be there because of this very feedback."""
     request = one.request
-    new = Edit(0, request.prompt, request.target_new, added=(triple,))
+    new = Edit(0, request.prompt, request.target_new, added=(triple,), told=told)
     feedback = one.model.retrieval.origin(triple) if triple in present else new
     return one.model.reader.prompt(request.prompt, triple, feedback)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -118,6 +118,11 @@ def _figure(title: str, caption: str, text: str) -> str:
     )
 
 
+def _provenance(known: Mapping[str, str] | None) -> str:
+    """Licence, source and paper of a run's data; empty for a run from before they were recorded, or of a plugin."""
+    return "; ".join(f"{name} {value}" for name, value in (known or {}).items() if value)
+
+
 def _run(run: Run) -> str:
     config, made = run.config, run.environment
     git = made.get("git") or {}
@@ -126,6 +131,7 @@ def _run(run: Run) -> str:
     facts = {
         "Model": f"{config['model']} ({config.get('dtype', 'float32')})",
         "Data": f"{config['dataset']}, revision {config.get('data_revision')}",
+        "Data from": _provenance(run.manifest.get("data_provenance")),
         "Edits": f"{edits} {config['mode']}, {config['seeds']} seeds (0 to {config['seeds'] - 1})",
         "Editors": ", ".join(config["editors"]),
         "Commit": commit,
@@ -135,7 +141,7 @@ def _run(run: Run) -> str:
         "Status": run.manifest.get("status"),
         "Command": " ".join(run.manifest.get("command", ())),
     }
-    rows = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
+    rows = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if value != "")
     settings = escape(json.dumps(config, indent=2, ensure_ascii=False))
     return (
         f'<article class="run card"><h3>{escape(run.name)}</h3><dl>{rows}</dl>'

@@ -176,4 +176,7 @@ def _seconds(value: float) -> str:
 def listing(title: str, entries: dict[str, str]) -> Text:
     """Names and their lines, for ``--list``; print it with ``soft_wrap``."""
     width = max(map(len, entries), default=0)
-    return Text("\n".join([title, *(f"  {name:<{width}}  {line}" for name, line in entries.items())]))
+    further = "\n" + " " * (width + 4)
+    return Text(
+        "\n".join([title, *(f"  {name:<{width}}  {text.replace(chr(10), further)}" for name, text in entries.items())])
+    )

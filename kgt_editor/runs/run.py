@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from kgt_editor.data.provenance import PROVENANCE
 from kgt_editor.errors import UsageError
 from kgt_editor.results.lines import DiskError
 from kgt_editor.results.run_folder import MANIFEST, RunFolder
@@ -145,12 +146,14 @@ def _manifest(
         again = {"started": now(), "command": list(command), "environment": made}
         kept = {name: value for name, value in earlier.items() if name not in ("ended", "status")}
         return {**kept, "resumed": [*earlier.get("resumed", ()), again]}
+    provenance = PROVENANCE.get(request.config.dataset)
     return {
         "schema_version": SCHEMA_VERSION,
         "run": request.folder.name,
         "command": list(command),
         "config": resolved,
         "hparams_from": hparams_sources(request),
+        "data_provenance": provenance._asdict() if provenance else None,
         "known_only": found.known,
         "records_left_out": dict(request.data.skipped),
         "prompts_left_out": dict(request.data.skipped_prompts),

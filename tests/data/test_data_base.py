@@ -7,7 +7,7 @@ import types
 import pytest
 
 from kgt_editor import registry
-from kgt_editor.data import base
+from kgt_editor.data import base, provenance
 from kgt_editor.data.base import DataSet, KnownFact, content_hash
 from kgt_editor.errors import UsageError
 
@@ -67,3 +67,8 @@ def test_a_plugin_is_found_by_its_entry_point(monkeypatch, toy, tmp_path):
     assert base.load("mine").name == "mine None"
     assert base.load("mine", tmp_path).name == f"mine {tmp_path}"
     assert importlib.metadata.entry_points is not registry.entry_points
+
+
+def test_every_data_set_of_ours_says_where_it_comes_from():
+    assert set(provenance.PROVENANCE) == set(base._ENTRIES)
+    assert all(known.licence and known.source for known in provenance.PROVENANCE.values())

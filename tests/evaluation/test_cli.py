@@ -92,6 +92,7 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert manifest["config"]["editors"] == ["none", "memory", "fake"]
     assert manifest["config"]["hparams"]["fake"]["alg_name"] == "FAKE"
     assert manifest["environment"]["versions"]["torch"] == torch.__version__
+    assert manifest["data_provenance"]["licence"] == "MIT"
     assert manifest["status"] == "complete"
     assert manifest["started"] <= manifest["ended"]
 

@@ -86,6 +86,7 @@ def test_list_names_editors_models_and_data_sets(capsys, fake_editors):
     out = capsys.readouterr().out
     for name in ("none", "kgt", "rome", "mend", "fake", "memory", "world", "counterfact", "any Hugging Face"):
         assert name in out
+    assert "licence: MIT; https://rome.baulab.info/" in out
 
 
 START = """

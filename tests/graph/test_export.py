@@ -22,10 +22,19 @@ BASE = MemoryGraph([MEAT])
 
 def graph() -> PersonalGraph:
     made = PersonalGraph(BASE, user="ada")
-    made.commit("q", "fish", [FISH], [MEAT], before=0.1, after=0.9)
+    made.commit("q", "fish", [FISH], [MEAT], before=0.1, after=0.9, told=2)
     made.add(Triple("cat", "likes", "milk"))
     made.undo()
     return made
+
+
+def test_an_export_of_the_first_version_can_be_read() -> None:
+    document = json.loads(export_json(graph()))
+    for entry in document["entries"]:
+        del entry["told"]
+    other = PersonalGraph(BASE)
+    assert import_(other, json.dumps({**document, "version": 1})) == 3
+    assert [entry.told for entry in other.history()] == [1, 1, 1]
 
 
 def test_what_is_exported_can_be_imported_elsewhere(tmp_path: Path) -> None:
@@ -78,7 +87,7 @@ def change(**values: Any) -> str:
         change(added=[["dog", "likes", ""]]),
         change(added=[["dog", "likes", "\ud800"]]),
         change(colour="red"),
-        export_json(graph()).replace('"version": 1', '"version": 2'),
+        export_json(graph()).replace('"version": 2', '"version": 3'),
     ],
 )
 def test_anything_else_is_refused_and_nothing_entered(text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,15 +32,29 @@ def session(path: Path, user: str = "ada") -> PersonalGraph:
 
 def test_an_edit_outlives_its_session_with_all_that_is_known_of_it(path: Path) -> None:
     started = time.time()
-    made = session(path).commit("What does it eat?", "vegetables", [VEGETABLES], [MEAT], before=0.125, after=0.75)
+    made = session(path).commit(
+        "What does it eat?", "vegetables", [VEGETABLES], [MEAT], before=0.125, after=0.75, told=2
+    )
     graph = session(path)
     assert graph.triples_from("dog") == [VEGETABLES]
     assert graph.journal == graph.history() == [made]
     (edit,) = graph.journal
     assert (edit.number, edit.query, edit.answer) == (1, "What does it eat?", "vegetables")
     assert (edit.added, edit.removed, edit.before, edit.after) == ((VEGETABLES,), (MEAT,), 0.125, 0.75)
+    assert edit.told == 2
     assert started <= edit.time <= time.time()
     assert graph.explain(MEAT) == graph.explain(VEGETABLES) == made
+
+
+def test_a_journal_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
+    made = session(path).add(FISH)
+    with closing(sqlite3.connect(path)) as db:  # as the first schema had it
+        db.execute("ALTER TABLE edits DROP COLUMN told")
+        db.execute("PRAGMA user_version = 1")
+    graph = session(path)
+    assert graph.journal == [made]
+    graph.commit("What does it eat?", "vegetables", [VEGETABLES], told=2)
+    assert [edit.told for edit in session(path).journal] == [1, 2]
 
 
 def test_history_keeps_what_was_taken_back(path: Path) -> None:

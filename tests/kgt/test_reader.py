@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,13 @@ def test_what_stands_in_front_depends_on_the_fact_alone(with_template: WithTempl
     assert SENTENCE in ahead
     assert own.prompt(CLOZE, TRIPLE, TOLD) == ahead + CLOZE
     assert own.prompt(QUESTION, TRIPLE, TOLD) == f"{ahead}{QUESTION} Answer:"
+
+
+def test_a_fact_stands_in_the_prompt_as_often_as_its_feedback_says(tiny_llama: tuple[Any, Any]) -> None:
+    twice = replace(TOLD, told=2)
+    assert reader(tiny_llama[1], "repeat").written(TRIPLE, twice) == f"{SENTENCE} {SENTENCE}"
+    line = "Ada Brun has native language Quin"
+    assert reader(tiny_llama[1], "repeat", "triple").written(TRIPLE, twice) == f"{line}. {line}"
 
 
 def test_a_fact_of_the_base_graph_is_written_as_a_triple(tiny_llama: tuple[Any, Any]) -> None:

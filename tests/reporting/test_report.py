@@ -91,6 +91,13 @@ def test_the_edits_are_on_the_page_with_what_was_said_before_and_after(run):
     assert strings[columns["relation"][0]] == "has native language"
 
 
+def test_the_page_says_where_the_data_are_from_where_the_run_knows(run, builder):
+    assert "Data from" not in page_of(reporting.write_report([run], formats=["html"]))
+    builder.change(run / "manifest.json", data_provenance={"licence": "MIT", "source": "shipped", "paper": ""})
+    page = page_of(reporting.write_report([run], formats=["html"]))
+    assert "<dt>Data from</dt><dd>licence MIT; source shipped</dd>" in page
+
+
 def test_markup_in_names_is_text(builder, tmp_path):
     nasty = "</script><script>alert(1)</script>"
     folder = builder.write_run(tmp_path / "nasty", editors=("none", "kgt", "</script>x"), subject=nasty, size=3)
