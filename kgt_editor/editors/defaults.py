@@ -174,6 +174,7 @@ PRESETS: dict[str, Values] = {
     },
     "kgt:user": {"relation_source": "user"},
     "icl:bm25": {"retrieval": "bm25"},
+    "icl:mello": {"retrieval": "steps"},
     "rome:no-covariance": {"mom2_adjustment": False},
     "ft:m": {"objective_optimization": "target_new", "norm_constraint": None},
     "kn:unfiltered": {"shared_share": None},

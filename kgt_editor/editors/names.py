@@ -21,7 +21,7 @@ EDITORS = Registry(
         "locft": "kgt_editor.editors.locft:LocFTEditor",
         "kn": "kgt_editor.editors.kn.editor:KNEditor",
         "oppu": "kgt_editor.editors.oppu.editor:OPPUEditor",
-        "icl": "kgt_editor.editors.icl:ICLEditor",
+        "icl": "kgt_editor.editors.icl.editor:ICLEditor",
     },
 )
 # Editors that are only one together with what follows the colon (easyedit:WISE).

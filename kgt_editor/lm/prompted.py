@@ -176,11 +176,18 @@ class PromptedLM(nn.Module):
         Args:
             input_ids: shape (batch, length), padded on either side.
             attention_mask: same shape; without it every token counts but padding in a batch.
-            **kwargs: passed on to the language model's ``generate``.
+            **kwargs: passed on to the language model's ``generate``; ``max_length`` counts the ids as given.
 
         Returns:
             The ids as given, each row followed by its new tokens.
+
+        Raises:
+            UsageError: ``max_length`` leaves no room for a new token.
         """
+        if (longest := kwargs.pop("max_length", None)) is not None and kwargs.get("max_new_tokens") is None:
+            kwargs["max_new_tokens"] = int(longest) - input_ids.shape[1]
+            if kwargs["max_new_tokens"] < 1:
+                raise UsageError(f"max_length {longest} leaves nothing to write behind {input_ids.shape[1]} tokens")
         mask = mask_of(input_ids, self.tok.pad_token_id) if attention_mask is None else attention_mask
         prompts = self._texts(input_ids, mask)
         contexts = self.contexts(prompts, int(kwargs.get("max_new_tokens") or 0))

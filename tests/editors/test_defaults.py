@@ -13,7 +13,7 @@ from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.lm.layers import FAMILIES
 
 HPARAMS = Path(__file__).parents[2] / "hparams"
-EDITORS = ("kgt", "kgt:user", "kgt:paper", "rome", "mend", "ke", "ft", "kn", "oppu", "icl", "icl:bm25")
+EDITORS = ("kgt", "kgt:user", "kgt:paper", "rome", "mend", "ke", "ft", "kn", "oppu", "icl", "icl:bm25", "icl:mello")
 WITHOUT_YAML = ("memit", "alphaedit", "ultraedit", "locft")
 # What says nothing of the method: names, rows that fit into a pass, and a text that is not read.
 ASIDE = {"rome": {"mom2_dataset"}, "kn": {"batch_size"}}

@@ -121,6 +121,9 @@ def test_generate_and_answer_continue_the_facts(tiny_lm: LM) -> None:
     (lm, tok), model = tiny_lm, edited(tiny_lm)
     batch = tok([QUERY, "Xyz"], return_tensors="pt", padding=True, padding_side="left")
     out = model.generate(**batch, max_new_tokens=4)
+    assert model.generate(**batch, max_length=batch["input_ids"].shape[1] + 4).tolist() == out.tolist()
+    with pytest.raises(UsageError, match="max_length 1 leaves nothing to write behind"):
+        model.generate(**batch, max_length=1)
     assert torch.equal(out[:, : batch.input_ids.shape[1]], batch.input_ids)
     ids = tok([lines(FACTS) + QUERY], return_tensors="pt").input_ids
     mask = torch.ones_like(ids)
@@ -206,7 +209,7 @@ def test_triples_need_a_model_in_evaluation_mode(tiny_gpt2: LM) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"retrieval": "dpr"}, "retrieval.*'none' or 'bm25'"),
+        ({"retrieval": "dpr"}, "retrieval.*'none', 'bm25' or 'steps'"),
         ({"fact_mark": "New fact:"}, "fact_mark"),
         ({"templates": {"prefix": "{q} {z}"}}, "must end with {q}"),
         ({"kk": 3}, "unknown key 'kk'"),

@@ -1,4 +1,4 @@
-"""In-context learning: the weights stay, what the user told is put in front of every query.
+"""A language model with its user's facts in front of every query.
 
 Either everything that is remembered, the newest last and the oldest dropped where the model's context is full, or the
 ``k`` pieces of feedback whose prompts BM25 finds closest to the query, as retrieval-augmented personalisation does
@@ -13,55 +13,22 @@ were, is given triples instead, the relation being the one that the model itself
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import nn
 
-from kgt_editor.editors.base import Editor, call_form
-from kgt_editor.editors.memory import MEMORY, Feedback, Memory, read_feedback, write_feedback
-from kgt_editor.errors import UnsupportedModelError, UsageError
+from kgt_editor.editors.icl.hparams import ICLHParams
+from kgt_editor.editors.memory import Feedback, Memory
+from kgt_editor.errors import UsageError
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import relations
-from kgt_editor.kgt.hparams import TemplatedHParams
 from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates, render_triple
-from kgt_editor.lm import batching
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.length import max_positions
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.tokens import encode, join
 from kgt_editor.requests import EditRequest
-
-
-class ICLHParams(TemplatedHParams):
-    """Settings of in-context learning.
-
-    Attributes:
-        retrieval: ``none`` puts every remembered fact in front of a query, ``bm25`` the ``k`` closest ones.
-        k: how many facts ``bm25`` takes.
-        fact: a ``sentence`` (prompt and answer), or a ``triple`` whose relation the model picks under T_extract.
-        fact_mark: a fact as it is written in front, ``{fact}`` in its place.
-        separator: what stands between two facts.
-        reading: ``paper``, ``repeat`` or ``chat``, see :mod:`kgt_editor.kgt.reader`. (``stored`` puts the question that
-            a fact answers in front; several facts answer several.)
-        contrast: as for KGT, see :mod:`kgt_editor.lm.contrast`; only where a fact stands in front.
-        answer_tokens: tokens of the model's context that are left for the answer; facts fill the rest.
-        templates: ``reasoning`` for a prompt, ``prefix`` where prompt and target come joined.
-    """
-
-    IGNORED_KEYS: ClassVar[frozenset[str]] = frozenset({"batch_size", "results_dir"})
-
-    alg_name: Literal["ICL"] = "ICL"
-    retrieval: Literal["none", "bm25"] = "none"
-    k: int = Field(default=4, ge=1)
-    fact: Literal["sentence", "triple"] = "sentence"
-    fact_mark: str = Field(default="{fact}", pattern=r"\{fact\}")
-    separator: str = "; "
-    reading: Literal["paper", "repeat", "chat"] = "paper"
-    contrast: float | Literal["adaptive"] = 0.0
-    answer_tokens: int = Field(default=16, ge=1)
 
 
 class InContextLM(PromptedLM):
@@ -87,7 +54,7 @@ class InContextLM(PromptedLM):
 
     def duplicate(self) -> InContextLM:
         """The same language model, the very same weights, with a memory of its own."""
-        return InContextLM(self.lm, self.tok, self.hparams, self.memory.feedback)
+        return type(self)(self.lm, self.tok, self.hparams, self.memory.feedback)
 
     def remember(self, requests: Sequence[EditRequest]) -> None:
         """Takes feedback in.
@@ -186,79 +153,3 @@ def write_facts(lm: nn.Module, tok: Any, templates: Templates, requests: Sequenc
     vocabulary = list(WIKIDATA_PHRASES.values())
     ranked = relations.rank(lm, tok, prompts, [vocabulary] * len(prompts), 1) if prompts else []
     return [render_triple(r.subject, best[0], r.target_new) for r, best in zip(requests, ranked, strict=True)]
-
-
-class ICLEditor(Editor):
-    """Puts what the user told in front of every query."""
-
-    name = "icl"
-    description = (
-        "in-context: every remembered fact in the prompt, or the closest by BM25 (icl:bm25); weights untouched"
-    )
-    hparams_class = ICLHParams
-    hparams: ICLHParams
-
-    def supports(self, model: nn.Module) -> tuple[bool, str]:
-        """Any causal LM; where facts are triples, for which it is asked at once, one in evaluation mode."""
-        if isinstance(model, InContextLM):
-            return True, ""
-        if isinstance(model, PromptedLM):
-            return False, f"it is wrapped as {type(model).__name__} already; give its .lm"
-        return batching.check_model(model) if self.hparams.fact == "triple" else (True, "")
-
-    def apply(
-        self,
-        model: nn.Module,
-        tok: Any,
-        requests: list[dict[str, Any]],
-        copy: bool = False,
-        return_orig_weights: bool = False,
-        keep_original_weight: bool = False,
-        **kwargs: Any,
-    ) -> tuple[InContextLM, Callable[[], None]]:
-        """Takes the requests into the memory.
-
-        Args:
-            model: a plain LM, which is wrapped with an empty memory, or a wrapped one, whose memory and settings are
-                resumed.
-            tok: its tokenizer.
-            requests: EasyEdit's dictionaries.
-            copy: give the returned model a memory of its own; weights are never copied.
-            return_orig_weights, keep_original_weight, **kwargs: EasyEdit's, of no effect: undoing is always possible.
-
-        Returns:
-            The wrapped model and a callable that puts back the memory as it was before.
-
-        Raises:
-            UnsupportedModelError: see :meth:`supports`.
-            UsageError: a request is incomplete; none is remembered then.
-        """
-        ok, reason = self.supports(model)
-        if not ok:
-            raise UnsupportedModelError(f"editor '{self.name}' cannot edit this model: {reason}")
-        parsed = [EditRequest.parse(request) for request in requests]
-        if isinstance(model, InContextLM):
-            wrapped = model.duplicate() if copy else model
-        else:
-            wrapped = InContextLM(model, tok, self.hparams)
-        before = wrapped.memory.feedback
-        wrapped.remember(parsed)
-
-        def restore() -> None:
-            wrapped.memory.feedback = before
-
-        return wrapped, restore
-
-    def save_state(self, model: nn.Module, folder: Path) -> bool:
-        """The memory."""
-        if isinstance(model, InContextLM):
-            write_feedback(folder / MEMORY, model.memory.feedback)
-        return True
-
-    def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
-        if not (folder / MEMORY).is_file():
-            return model
-        return InContextLM(model, tok, self.hparams, read_feedback(folder / MEMORY))
-
-
-apply_icl_to_model = call_form(ICLEditor)
