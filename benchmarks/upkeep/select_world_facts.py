@@ -72,10 +72,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="CounterFact in ROME's layout, .jsonl.gz")
     parser.add_argument("--per-relation", type=int, default=76)
     args = parser.parse_args()
-    with gzip.open(args.data, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    try:
+        with gzip.open(args.data, "rt", encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+    except (OSError, EOFError, ValueError) as error:
+        parser.error(f"{args.data} cannot be read as gzipped JSON lines: {error}")
     relations = set(yaml.safe_load((WORLD / "templates.yaml").read_text(encoding="utf-8")))
     facts = select(rows, relations, args.per_relation)
+    missing = relations - {relation for _, relation, _ in facts}
+    if missing:  # the shipped file stays as it is
+        parser.error(f"{args.data} has no usable fact of {len(missing)} relations, such as {min(missing)}")
     with open(WORLD / "facts.tsv", "w", encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(fact) + "\n" for fact in facts)
 

@@ -41,7 +41,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     source.add_argument("--tsv", type=Path, metavar="FILE", help="head<TAB>relation<TAB>tail[<TAB>weight], or .gz")
     source.add_argument("--mquake", type=Path, metavar="FILE", help="the unedited facts of MQuAKE's cases")
     command.add_argument("--lang", metavar="CODE", help="only terms of this language, as in en (--conceptnet)")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a base graph there is replaced")
+    command.add_argument("--force", action="store_true", help="replace --out whatever it is, but for the source itself")
 
     command = commands.add_parser("info", help="what a base graph holds")
     command.add_argument("graph", type=Path, metavar="GRAPH")
@@ -88,6 +89,8 @@ def _command(words: list[str], program: str) -> int:
 
 def _build(options: argparse.Namespace) -> None:
     source = options.conceptnet or options.tsv or options.mquake
+    if options.out.exists() and source.exists() and options.out.samefile(source):
+        raise UsageError(f"--out {options.out}: the very file that is read; give another")
     if options.lang is not None and options.conceptnet is None:
         raise UsageError("--lang chooses among ConceptNet's terms; it needs --conceptnet")
     skipped: Counter[str] = Counter()
@@ -104,7 +107,7 @@ def _build(options: argparse.Namespace) -> None:
             bars.start_task(writing)
             bars.update(writing, completed=done, total=total)
 
-        build(_rows(options, skipped, read), options.out, about, written)
+        build(_rows(options, skipped, read), options.out, about, written, options.force)
     _info(argparse.Namespace(graph=options.out))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from kgt_editor.editors.base import Editor, Restore
+from kgt_editor.errors import KgtError
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.replay import replay
@@ -70,10 +71,16 @@ class KGTEditor(Editor):
     def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
         if not (folder / _JOURNAL).is_file():
             return model
-        graph = PersonalGraph(base_graph(self.hparams.graph))
+        base = base_graph(self.hparams.graph)
         journal = Journal(folder / _JOURNAL)
-        replay(PersonalGraph(graph.base, journal).history(), graph)
-        journal.close()
+        try:
+            users = [user.name for user in journal.users()]
+            if len(users) != 1:
+                raise KgtError(f"{folder / _JOURNAL}: the state of one user should be there, not of {len(users)}")
+            graph = PersonalGraph(base, user=users[0])
+            replay(PersonalGraph(base, journal, users[0]).history(), graph)
+        finally:
+            journal.close()
         return KGEnhancedLM(model, tok, graph, self.hparams)
 
 

@@ -11,8 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kgt_editor.errors import KgtError
-from kgt_editor.graph.database import BASE_GRAPH, plain_errors
+from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.graph.database import BASE_GRAPH, check_file, plain_errors
 from kgt_editor.graph.relations import ALIAS
 from kgt_editor.graph.stored import BLOCK, SCHEMA, names_of
 
@@ -29,6 +29,7 @@ def build(
     out: str | Path,
     about: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    force: bool = False,
 ) -> int:
     """Write a base graph.
 
@@ -38,17 +39,20 @@ def build(
 
     Args:
         rows: the triples, in any order.
-        out: the file; one that is there is replaced.
+        out: the file; a base graph that is there is replaced.
         about: what the file should tell of itself, read when the last row has come; JSON values.
         progress: told how many triples have been written, of how many at most, once all rows are read.
+        force: replace another file, too.
 
     Returns:
         the number of distinct triples.
 
     Raises:
+        UsageError: ``out`` is there and no base graph.
         KgtError: the disk is full or cannot be written to.
     """
     target = Path(out)
+    _check_replaceable(target, force)
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.part"):  # of a build that was killed
         stale.unlink(missing_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -59,6 +63,20 @@ def build(
     finally:
         part.unlink(missing_ok=True)
     return triples
+
+
+def _check_replaceable(target: Path, force: bool) -> None:
+    """A file that may hold what nobody can make again is not replaced."""
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise UsageError(f"{target}: not a file; give a file as --out")
+    if force or not target.stat().st_size:
+        return
+    try:
+        check_file(target, BASE_GRAPH)
+    except KgtError as error:
+        raise UsageError(f"{error}; it would be replaced: give another --out, or --force") from None
 
 
 def _publish(part: Path, target: Path) -> None:

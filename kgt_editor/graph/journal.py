@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -201,15 +201,17 @@ class Journal:
         for number, position, adds, head, relation, tail in rows:
             yield stored_triple((head, relation, tail)), (number, position), bool(adds)
 
-    def state(self, user: int, triple: Triple) -> tuple[Place, bool] | None:
-        """Place of the last change in force of ``triple``, and whether it adds it; None where there is none."""
-        rows = self._rows(
-            "SELECT number, position, operation = 'add' FROM changes INDEXED BY touched"
-            " WHERE user = :user AND head = :head AND relation = :relation AND tail = :tail"
-            f" AND NOT {_IS_UNDONE.format('changes')} ORDER BY number DESC, position DESC LIMIT 1",
-            {"user": user, **triple._asdict()},
-        )
-        return (rows[0][:2], bool(rows[0][2])) if rows else None
+    def states(self, user: int, heads: Iterable[str]) -> dict[Triple, tuple[Place, bool]]:
+        """Place of the last change in force of every triple that starts at ``heads``, and whether it adds it."""
+        found: dict[Triple, tuple[Place, bool]] = {}
+        for head in dict.fromkeys(heads):
+            rows = self._rows(
+                "SELECT number, position, operation = 'add', relation, tail FROM changes INDEXED BY touched WHERE"
+                f" user = :user AND head = :head AND NOT {_IS_UNDONE.format('changes')} ORDER BY number, position",
+                {"user": user, "head": head},
+            )
+            found.update((stored_triple((head, *row[3:])), (row[:2], bool(row[2]))) for row in rows)
+        return found
 
     def queries(self, user: int, head: str) -> dict[int, str]:
         """The queries of the edits that touched triples of ``head``, by number."""
@@ -285,15 +287,6 @@ class Journal:
             )
         if known is None:
             raise UsageError(f"{self._name}: no user '{user}'")
-
-    def save(self, path: Path) -> None:
-        """Write a copy, everybody's edits, to a file of its own.
-
-        Raises:
-            KgtError: it cannot be written.
-        """
-        with self._lock, plain_errors(str(path)), closing(sqlite3.connect(path)) as copy:
-            self._db.backup(copy)
 
     def close(self) -> None:
         """Close the file; the write-ahead log goes into it."""

@@ -57,25 +57,37 @@ class Overlay:
         return None
 
     def settle(self, triple: Triple, place: Place, wanted: bool | None) -> None:
-        """Bring one triple in line with its last change in force; ``wanted`` None: there is none."""
+        """:meth:`settle_all` for one triple."""
+        self.settle_all([(triple, place, wanted)])
+
+    def settle_all(self, changes: Iterable[tuple[Triple, Place, bool | None]]) -> None:
+        """Bring triples in line with their last change in force; where it wants None, there is none."""
+        mixed = [one for triple, place, wanted in changes if (one := self._settle(triple, place, wanted)) is not None]
+        for overlay, head in {(id(overlay), head): (overlay, head) for overlay, head in mixed}.values():
+            if head in overlay:
+                overlay[head] = dict(sorted(overlay[head].items(), key=lambda item: item[1]))
+
+    def _settle(self, triple: Triple, place: Place, wanted: bool | None) -> tuple[_ByHead, str] | None:
+        """Settle one triple; gives the head, and where it stands, whose triples are no longer in order."""
         head, relation, tail = triple
         held = triple in self.present.get(head, ())
         self._forget(triple)
+        mixed = None
         if wanted is not None:
             overlay = self.present if wanted else self.absent
             listed = overlay.setdefault(head, {})
-            newest = not listed or place > listed[next(reversed(listed))]
+            if listed and place < listed[next(reversed(listed))]:  # an older change is in force again
+                mixed = overlay, head
             listed[triple] = place
-            if not newest:  # an older change is in force again
-                overlay[head] = dict(sorted(listed.items(), key=lambda item: item[1]))
         if held == (wanted is True):
-            return
+            return mixed
         if self._consequences is not None:
             self._consequences.settle(triple, wanted is True)
         self.relations[relation] += 1 if wanted else -1
         if not self.relations[relation]:
             del self.relations[relation]
         self._rename(head, tail if relation == ALIAS else None, wanted is True)
+        return mixed
 
     def _forget(self, triple: Triple) -> None:
         head = triple[0]

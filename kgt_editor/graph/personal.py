@@ -206,10 +206,11 @@ class PersonalGraph:
                 raise UsageError(f"{which} cannot be undone: the journal holds no such edit")
             entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
             self._journal.write(user, [entry])
-            left = {z: self._journal.state(user, z) for z in (*edit.added, *edit.removed)}
         self._id, self._seen = user, entry.number
-        for triple, state in left.items():
-            self._overlay.settle(triple, *(state or ((0, 0), None)))
+        touched = (*edit.added, *edit.removed)
+        states = self._journal.states(user, (triple.head for triple in touched))
+        self._overlay.settle_all((z, *states.get(z, ((0, 0), None))) for z in touched)
+        for triple in touched:
             self._rankings.drop(triple.head)
         return edit
 
@@ -293,11 +294,14 @@ class PersonalGraph:
         self._load()
 
     def save(self, path: Path) -> None:
-        """Write a copy of the journal to a file.
+        """Write this user's history, and nobody else's, to a journal of its own; one that is there is replaced.
 
         :func:`kgt_editor.graph.replay.replay` makes this graph again from it.
 
         Raises:
             KgtError: it cannot be written.
         """
-        self._journal.save(path)
+        path.unlink(missing_ok=True)
+        journal = Journal(path)
+        PersonalGraph(self.base, journal, self.user).append(self.history())
+        journal.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,8 @@ def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]
 
     Raises:
         UsageError: a request is incomplete, lists of unequal length, or models that differ in more than their graph.
-        KgtError, NumericalError: as :func:`edit`. Nothing is changed in any graph then.
+        KgtError, NumericalError: as :func:`edit`, or a journal cannot be written to. What was entered by then is taken
+            back, so that no graph says anything else than before.
     """
     if len(models) != len(requests):
         raise UsageError(f"{len(models)} models but {len(requests)} requests")
@@ -84,7 +85,8 @@ def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]
             now = list(firsts.values())
             waiting = [index for index in waiting if firsts[entities[index]] != index]
             asked = [PlannedEdit(models[i], parsed[i], _head(models[i], parsed[i].subject)) for i in now]
-            outcomes.update(zip(now, _edit_together(asked), strict=True))
+            for index, outcome in zip(now, _edit_together(asked), strict=True):
+                outcomes[index] = outcome
     except BaseException:
         for index, outcome in reversed(outcomes.items()):
             models[index].graph.undo(outcome.edit.number)
@@ -92,19 +94,17 @@ def edit_batch(models: Sequence[KGEnhancedLM], requests: Sequence[dict[str, Any]
     return [outcomes[index] for index in range(len(requests))]
 
 
-def _edit_together(asked: Sequence[PlannedEdit]) -> list[Outcome]:
-    """Edits that do not depend on each other; the graphs change when all numbers are known."""
+def _edit_together(asked: Sequence[PlannedEdit]) -> Iterator[Outcome]:
+    """Edits that do not depend on each other; the graphs change, one after the other, when all numbers are known."""
     proposed = propose_relations(asked)
     proposals = [
         [Triple(one.head, relation, one.request.target_new) for relation in names]
         for one, (names, _) in zip(asked, proposed, strict=True)
     ]
-    outcomes = []
     for one, problem, (_, source) in zip(asked, score(asked, proposals), proposed, strict=True):
         solution = OPTIMIZERS[one.model.hparams.optimizer](problem, one.model.hparams)
         became = _became(one, problem, solution)
-        outcomes.append(Outcome(_commit(one, problem, solution), problem, solution, became, source))
-    return outcomes
+        yield Outcome(_commit(one, problem, solution), problem, solution, became, source)
 
 
 def _became(one: PlannedEdit, problem: ScoredEdit, solution: Solution) -> str:

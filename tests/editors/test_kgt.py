@@ -13,10 +13,14 @@ from kgt_editor.data.record import Record
 from kgt_editor.data.world import load_world, world_triples
 from kgt_editor.editors.base import create_editor, get_editor_class, resolve_hparams, restore_model
 from kgt_editor.editors.kgt import KGTEditor, apply_kgt_to_model, base_graph
-from kgt_editor.errors import UnsupportedModelError, UsageError
+from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.graph.build import build
+from kgt_editor.graph.journal import Journal
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt import editor as method
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.scoring import score_targets
@@ -176,3 +180,22 @@ def test_details_say_what_the_last_edit_changed(
     restated = editor.edit_details()
     assert restated is not None
     assert {one["change"] for one in restated["triples"]} <= {"kept", "removed"}
+
+
+def test_a_state_is_that_of_its_user_and_comes_back_as_the_same(tiny_gpt2: Any, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    PersonalGraph(MemoryGraph(), journal, "bob").add(Triple("bob", "keeps", "a secret"))
+    editor = KGTEditor(KGTHyperParams(relation_source="query"))
+    ada = KGEnhancedLM(*tiny_gpt2, PersonalGraph(MemoryGraph(), journal, "ada"), editor.hparams)
+    method.edit(ada, {"prompt": "Ada lives in", "subject": "Ada", "target_new": "Norra"})
+    state = tmp_path / "state"
+    state.mkdir()
+    assert editor.save_state(ada, state)
+    assert not any(b"secret" in file.read_bytes() for file in state.iterdir())
+    loaded = editor.load_state(*tiny_gpt2, state)
+    assert isinstance(loaded, KGEnhancedLM)
+    assert (loaded.graph.user, loaded.graph.history()[0].answer) == ("ada", "Norra")
+    (file,) = state.iterdir()
+    PersonalGraph(MemoryGraph(), Journal(file), "bob").add(Triple("bob", "keeps", "a secret"))
+    with pytest.raises(KgtError, match="the state of one user should be there, not of 2"):
+        editor.load_state(*tiny_gpt2, state)

@@ -145,3 +145,32 @@ def test_it_runs_as_a_module_without_torch(journal: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(journal)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("ada\t2 entries\t")
+
+
+@pytest.mark.parametrize("kind", ["journal", "text", "folder"])
+def test_build_replaces_nothing_but_a_base_graph(
+    tmp_path: Path, journal: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    facts, text, folder = tmp_path / "facts.tsv", tmp_path / "notes.txt", tmp_path / "folder"
+    facts.write_text("Ada\tspeaks\tNorrish\n")
+    text.write_text("not to be lost\n")
+    folder.mkdir()
+    out = {"journal": journal, "text": text, "folder": folder}[kind]
+    before = b"" if kind == "folder" else out.read_bytes()
+    code, _, err = run(capsys, "build", "--tsv", facts, "--out", out)
+    assert code == 2
+    assert str(out) in err
+    assert "not a file" in err if kind == "folder" else "it would be replaced: give another --out, or --force" in err
+    if kind != "folder":
+        assert out.read_bytes() == before
+        assert run(capsys, "build", "--tsv", facts, "--out", out, "--force")[0] == 0
+        assert run(capsys, "build", "--tsv", facts, "--out", out)[0] == 0  # a base graph now
+
+
+def test_build_never_replaces_its_own_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("Ada\tspeaks\tNorrish\n")
+    for force in ([], ["--force"]):
+        code, _, err = run(capsys, "build", "--tsv", facts, "--out", facts, *force)
+        assert (code, "the very file that is read; give another" in err) == (2, True)
+    assert facts.read_text() == "Ada\tspeaks\tNorrish\n"

@@ -213,3 +213,35 @@ def test_a_replayed_graph_is_the_same_down_to_the_order_of_what_it_lists(edits, 
     assert [replace(edit, time=0.0) for edit in again.history()] == [
         replace(edit, time=0.0) for edit in graph.history()
     ]
+
+
+def test_a_saved_graph_holds_its_own_users_history_and_nobody_elses(tmp_path: Path) -> None:
+    shared = Journal(tmp_path / "journal.db")
+    ada, bob = (PersonalGraph(MemoryGraph(), shared, name) for name in ("ada", "bob"))
+    ada.commit("What does it eat?", "fish", [Triple("dog", "eats", "fish")])
+    bob.add(Triple("bob", "keeps", "a secret"))
+    ada.undo()
+    for _ in range(2):  # what was saved before is replaced
+        ada.save(tmp_path / "ada.db")
+    saved = Journal(tmp_path / "ada.db")
+    assert [user.name for user in saved.users()] == ["ada"]
+    assert PersonalGraph(MemoryGraph(), saved, "ada").history() == ada.history()
+    saved.close()
+    assert b"secret" not in (tmp_path / "ada.db").read_bytes()
+
+
+def test_taking_back_an_edit_asks_the_journal_once_an_entity_not_once_a_triple(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    graph = PersonalGraph(MemoryGraph(), journal, "ada")
+    liked, seen = ([Triple("dog", f"{verb} {number}", "it") for number in range(300)] for verb in ("likes", "sees"))
+    graph.commit("", "", liked)
+    graph.commit("", "", [*seen, *liked[:150]])
+    graph.commit("", "", [], liked)
+    statements: list[str] = []
+    journal._db.set_trace_callback(statements.append)
+    graph.undo()  # older changes are in force again
+    graph.undo(2)
+    journal._db.set_trace_callback(None)
+    assert len(statements) < 30
+    assert graph.triples_from("dog") == liked
+    assert PersonalGraph(MemoryGraph(), journal, "ada").triples_from("dog") == liked

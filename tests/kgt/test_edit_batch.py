@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from kgt.editing import BASE, LM, enhanced, request, triples
-from kgt_editor.errors import NumericalError, UsageError
+from kgt.editing import BASE, LM, PRINTED, QUERY, enhanced, request, triples
+from kgt_editor.errors import KgtError, NumericalError, UsageError
+from kgt_editor.graph.entry import Edit
+from kgt_editor.graph.journal import Journal
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.kgt.editor import edit, edit_batch
+from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm import continuations, tree
 from kgt_editor.lm.batching import way_of
 from kgt_editor.lm.scoring import TargetScore
@@ -68,6 +74,32 @@ def test_a_batch_with_a_bad_edit_changes_no_graph(sensible: LM, monkeypatch: pyt
     with pytest.raises(NumericalError):
         edit_batch([*users, users[1]], [request(), request(), request("Quindle")])
     assert [triples(user) for user in users] == [set(BASE), set(BASE)]
+
+
+@pytest.mark.parametrize("fails", [1, 2, 3])
+def test_a_batch_whose_graphs_cannot_all_be_written_to_leaves_none_changed(
+    sensible: LM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: int
+) -> None:
+    base = MemoryGraph(BASE)
+    names = ("ada", "bob", "eva")
+    models = [KGEnhancedLM(*sensible, PersonalGraph(base, Journal(tmp_path / name), name), PRINTED) for name in names]
+    before = [triples(model) for model in models]
+    commit, calls = PersonalGraph.commit, []
+
+    def faulty(self: PersonalGraph, *args: Any, **kwargs: Any) -> Edit:
+        calls.append(self.user)
+        if len(calls) == fails:
+            raise KgtError("the disk is full")
+        return commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(PersonalGraph, "commit", faulty)
+    with pytest.raises(KgtError, match="the disk is full"):
+        edit_batch(models, [request(), request("Quindle"), request("Osthaven")])
+    assert [triples(model) for model in models] == before
+    for model, name in zip(models, names, strict=True):
+        again = PersonalGraph(base, Journal(tmp_path / name), name)
+        assert (again.added, again.removed, again.journal) == ([], [], [])
+        assert model.explain(QUERY)[0].feedback is None
 
 
 def test_a_batch_needs_one_model_and_equal_settings(tiny_gpt2: LM) -> None:
