@@ -14,6 +14,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kgt_editor"
 
 
+def only_for_owner(path: Path) -> Path:
+    """Lets nobody but its owner read a file (mode 0600) or look into a folder (0700), where there are such modes."""
+    path.chmod(0o700 if path.is_dir() else 0o600)
+    return path
+
+
 def shipped_hparams() -> Path:
     """The YAMLs that come with the package: ``hparams/`` of a checkout, or of the installed package."""
     package = Path(__file__).resolve().parent

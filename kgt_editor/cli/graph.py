@@ -198,6 +198,7 @@ def _export(options: argparse.Namespace) -> None:
         sys.stdout.write(text)
         return
     try:
+        options.out.touch(mode=0o600)  # it holds what the user told
         options.out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise KgtError(f"{options.out}: cannot be written: {error.strerror}") from None
@@ -206,7 +207,10 @@ def _export(options: argparse.Namespace) -> None:
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "-"
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):  # no date has that many seconds
+        return "-"
 
 
 _COMMANDS = {

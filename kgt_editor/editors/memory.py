@@ -96,7 +96,8 @@ class Memory:
 
 
 def write_feedback(path: Path, feedback: Sequence[Feedback]) -> None:
-    """Feedback as a JSON file."""
+    """Feedback as a JSON file, which nobody but its owner can read."""
+    path.touch(mode=0o600)
     path.write_text(json.dumps([asdict(item) for item in feedback], ensure_ascii=False, indent=1), encoding="utf-8")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Literal
 from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.entry import MOST_TOLD, Edit
@@ -14,6 +17,7 @@ from kgt_editor.graph.triple import Triple
 
 FORMAT = "kgt_editor personal graph"
 VERSION = 2
+_LATEST = 253_402_300_799  # 9999-12-31, the last day that a date can be written of
 
 
 def export_json(graph: PersonalGraph) -> str:
@@ -52,30 +56,78 @@ def import_(graph: PersonalGraph, text: str) -> int:
         UsageError: the text is something else or of a newer version; nothing is entered then.
         KgtError: the journal cannot be written to; nothing is entered then.
     """
+    entries = [_edit(entry) for entry in _read(text).entries]
     try:
-        document = json.loads(text)
-        if document["format"] != FORMAT:
-            raise ValueError(f"its format is {document['format']!r}")
-        if document["version"] > VERSION:
-            raise UsageError(f"export of version {document['version']}, this one reads {VERSION}; update kgt_editor")
-        entries = [_entry(values, number) for number, values in enumerate(document["entries"], 1)]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"not an exported personal graph: {type(error).__name__}: {error}") from None
+        _check_order(entries)
+    except ValueError as error:
+        raise UsageError(f"not an exported personal graph: {error}") from None
     graph.append(entries)
     return len(entries)
 
 
-def _entry(values: dict[str, Any], number: int) -> Edit:
-    added, removed = (tuple(Triple(*parts) for parts in values[name]) for name in ("added", "removed"))
-    entry = Edit(**{**values, "added": added, "removed": removed})  # version 1 has no 'told'
-    numbers = (entry.before, entry.after, entry.time)
-    if not (
-        entry.number == number
-        and (entry.undoes is None or 0 < entry.undoes < number)
-        and entry.told in range(1, MOST_TOLD + 1)
-        and isinstance(entry.query, str)
-        and isinstance(entry.answer, str)
-        and all(value is None or isinstance(value, (int, float)) for value in numbers)
-    ):
-        raise ValueError(f"entry {number} is malformed")
-    return entry
+_Parts = tuple[str, str, str]
+
+
+class _Entry(BaseModel):
+    """One entry as a file has it: what a journal can hold, and nothing else."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    number: int
+    query: str
+    answer: str
+    added: tuple[_Parts, ...]
+    removed: tuple[_Parts, ...]
+    before: float | None = Field(ge=0, allow_inf_nan=False)
+    after: float | None = Field(ge=0, allow_inf_nan=False)
+    time: float = Field(ge=0, le=_LATEST)
+    undoes: int | None
+    told: int = Field(default=1, ge=1, le=MOST_TOLD)  # version 1 has none
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: Literal["kgt_editor personal graph"]
+    version: int
+    user: str
+    entries: tuple[_Entry, ...]
+
+
+def _read(text: str) -> _Document:
+    try:
+        loose = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"not an exported personal graph: {error}") from None
+    version = loose.get("version") if isinstance(loose, dict) and loose.get("format") == FORMAT else None
+    if isinstance(version, int) and version > VERSION:
+        raise UsageError(f"export of version {version}, this one reads {VERSION}; update kgt_editor")
+    try:
+        return _Document.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(f"not an exported personal graph: {place}: {first['msg']}") from None
+
+
+def _edit(entry: _Entry) -> Edit:
+    added, removed = (tuple(Triple(*parts) for parts in listed) for listed in (entry.added, entry.removed))
+    return Edit(**{**entry.model_dump(), "added": added, "removed": removed})
+
+
+def _check_order(entries: Sequence[Edit]) -> None:
+    """Numbers count from 1, and what is taken back was an edit in force.
+
+    Raises:
+        ValueError: which entry is not so.
+    """
+    in_force = set()
+    for number, entry in enumerate(entries, 1):
+        if entry.number != number:
+            raise ValueError(f"entry {number} has the number {entry.number}")
+        if entry.undoes is None:
+            in_force.add(number)
+        elif entry.undoes not in in_force or entry.added or entry.removed:
+            raise ValueError(f"entry {number} takes back {entry.undoes}, which it cannot")
+        else:
+            in_force.remove(entry.undoes)

@@ -6,6 +6,7 @@ nothing but :meth:`Journal.forget` removes a row.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -67,6 +68,7 @@ class Journal:
         self._lock = threading.RLock()
         if self.path is not None:
             check_before_writing(self.path)
+            self._make(self.path)
         with plain_errors(self._name):
             self._db = sqlite3.connect(
                 ":memory:" if self.path is None else self.path,
@@ -78,6 +80,18 @@ class Journal:
             self._db.execute("PRAGMA secure_delete = ON")
             self._db.execute(f"PRAGMA synchronous = {sync}")
             self._prepare()
+
+    @staticmethod
+    def _make(path: Path) -> None:
+        """An empty file that nobody but its owner can read; SQLite gives its log the same mode."""
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise KgtError(
+                f"{path}: cannot be made: {error.strerror}; see its folder and the permissions there"
+            ) from None
 
     @property
     def _name(self) -> str:

@@ -159,7 +159,7 @@ class CellFolder(CellLog):
         part = self.path / f".{_STATE}part"
         try:
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
+            part.mkdir(mode=0o700)  # what users told may be in there
             if not editor.save_state(model, part):
                 shutil.rmtree(part)
                 self._every = count + self._head["sizes"][-1]  # it will not be able to later on either

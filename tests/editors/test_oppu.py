@@ -188,10 +188,16 @@ def test_saved_and_loaded_it_answers_the_same(tiny_lm: LM, tmp_path: Path) -> No
         assert torch.equal(logits(loaded, tok), logits(personal, tok))
 
 
+def modes(folder: Path) -> set[int]:
+    """Of a folder and all that is in it."""
+    return {path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+
+
 def test_a_saved_adapter_is_one_of_pefts(tiny_lm: LM, tmp_path: Path) -> None:
     model, tok = tiny_lm
     personal = edited(tiny_lm, LONG)
     personal.save(tmp_path / "user")
+    assert modes(tmp_path / "user") == {0o700, 0o600}
     plain = PeftModel.from_pretrained(with_shared_weights(model), str(tmp_path / "user")).eval()
     assert torch.equal(logits(plain, tok), logits(personal, tok))
 
@@ -201,6 +207,11 @@ def test_a_folder_that_is_no_user_of_this_model_is_refused(tiny_gpt2: LM, tiny_l
     edited(tiny_gpt2, LONG).save(tmp_path / "user")
     shutil.copytree(tmp_path / "user", tmp_path / "broken")
     (tmp_path / "broken" / "history.json").write_text("[{]", encoding="utf-8")
+    for name in ("adapter_model.safetensors", "adapter_config.json"):  # nothing is asked of a hub instead
+        shutil.copytree(tmp_path / "user", tmp_path / f"without {name}")
+        (tmp_path / f"without {name}" / name).unlink()
+        with pytest.raises(UsageError, match=f"{name} is missing"):
+            PersonalLM.load(*tiny_gpt2, hparams, tmp_path / f"without {name}")
     for lm, folder in ((tiny_gpt2, "none"), (tiny_gpt2, "broken"), (tiny_llama, "user")):
         with pytest.raises(UsageError, match="no adapter and history of this model"):
             PersonalLM.load(*lm, hparams, tmp_path / folder)

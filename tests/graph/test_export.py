@@ -71,6 +71,13 @@ def change(**values: Any) -> str:
     return json.dumps(document)
 
 
+def both(place: int, **values: Any) -> str:
+    document = json.loads(export_json(graph()))
+    document["entries"][place].update(values)
+    document["entries"].append({**document["entries"][place], "number": 4})  # the same taken back twice
+    return json.dumps(document)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -87,6 +94,21 @@ def change(**values: Any) -> str:
         change(added=[["dog", "likes", ""]]),
         change(added=[["dog", "likes", "\ud800"]]),
         change(colour="red"),
+        change(time=float("inf")),
+        change(time=1e300),
+        change(time=-1.0),
+        change(after=float("nan")),
+        change(told=0),
+        change(told=1000),
+        change(undoes=3),
+        change(number=True),
+        change(added=[["dog", "likes", 3]]),
+        export_json(graph()).replace('"before": 0.1', '"before": ' + "9" * 5000),
+        export_json(graph()).replace('"undoes": 2', '"undoes": 1' + "0" * 400),
+        "[" * 100_000,
+        '{"format": "kgt_editor personal graph", "version": 2, "user": "ada", "entries": ' + "[" * 100_000,
+        both(2, undoes=2, added=[["dog", "likes", "bones"]]),
+        both(2, undoes=1, number=3),
         export_json(graph()).replace('"version": 2', '"version": 3'),
     ],
 )

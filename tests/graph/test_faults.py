@@ -188,7 +188,7 @@ def test_a_read_only_journal_is_named(powerless: Path) -> None:
 def test_a_folder_that_takes_nothing_is_named(powerless: Path) -> None:
     locked = powerless / "locked"
     locked.mkdir(mode=0o555)
-    with pytest.raises(KgtError, match=r"journal\.db: unable to open database file; see"):
+    with pytest.raises(KgtError, match=r"journal\.db: cannot be made: Permission denied; see"):
         session(locked / "journal.db")
     with pytest.raises(KgtError, match=r"g\.db: unable to open database file; see"):
         build([], locked / "g.db")

@@ -219,3 +219,14 @@ def test_half_a_surrogate_pair_is_refused_and_nothing_kept(path: Path) -> None:
         graph.commit("q", "a", [FISH, Triple("dog", "likes", "\ud800")])
     assert graph.triples_from("dog") == session(path).triples_from("dog") == [MEAT]
     assert graph.add(FISH).number == 1
+
+
+def test_nobody_but_its_owner_can_read_a_journal_and_its_log(path: Path) -> None:
+    graph = session(path)
+    graph.add(FISH)
+    files = list(path.parent.iterdir())
+    assert {file.name for file in files} == {"journal.db", "journal.db-wal", "journal.db-shm"}
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    path.chmod(0o640)  # a mode that the owner has chosen stays
+    session(path)
+    assert path.stat().st_mode & 0o777 == 0o640

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kgt_editor.editors.memory import MEMORY, Feedback, Memory, read_feedback, write_feedback
 from kgt_editor.errors import UnsupportedModelError, UsageError
+from kgt_editor.folders import only_for_owner
 from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.prompted import PromptedLM
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kgt_editor.editors.oppu.hparams import OPPUHParams
 
 _M = TypeVar("_M", bound=nn.Module)
+_SAVED = ("adapter_config.json", "adapter_model.safetensors", MEMORY)
 
 #: An adapter's tensors and the history they were tuned on.
 State = tuple[list[Tensor], tuple[Feedback, ...]]
@@ -102,10 +104,18 @@ class PersonalLM(PromptedLM):
         return with_shared_weights(self, own, self.tok, self.hparams)
 
     def save(self, folder: str | Path) -> None:
-        """Write the adapter (peft's ``adapter_config.json`` and ``adapter_model.safetensors``) and the history."""
+        """Write the adapter (peft's ``adapter_config.json`` and ``adapter_model.safetensors``) and the history.
+
+        Nobody but their owner can read the files.
+        """
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        only_for_owner(path)
         with _quiet():
-            self.adapter.save_pretrained(str(folder), save_embedding_layers=False)
-        write_feedback(Path(folder) / MEMORY, self.memory.feedback)
+            self.adapter.save_pretrained(str(path), save_embedding_layers=False)
+        write_feedback(path / MEMORY, self.memory.feedback)
+        for file in path.iterdir():
+            only_for_owner(file)
 
     @classmethod
     def load(cls, lm: nn.Module, tok: Any, hparams: OPPUHParams, folder: str | Path) -> PersonalLM:
@@ -114,6 +124,9 @@ class PersonalLM(PromptedLM):
         Raises:
             UsageError: a file is missing or broken, or the adapter is of another model.
         """
+        for name in _SAVED:  # peft would ask a hub for what is missing
+            if not (Path(folder) / name).is_file():
+                raise UsageError(f"{folder}: no adapter and history of this model: {name} is missing")
         try:
             return cls(lm, tok, hparams, read_feedback(Path(folder) / MEMORY), saved=folder)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
