@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -118,6 +119,21 @@ def check_before_writing(path: Path) -> None:
             raise UsageError(f"{path}: not an SQLite file")
         return
     check_file(path)
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that nobody but its owner can read, where there is none; SQLite gives its logs the same mode.
+
+    Raises:
+        KgtError: it cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        reason = f"{error.strerror}; see its folder and the permissions there"
+        raise KgtError(f"{path}: cannot be made: {reason}") from None
 
 
 @contextmanager

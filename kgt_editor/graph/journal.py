@@ -6,7 +6,6 @@ nothing but :meth:`Journal.forget` removes a row.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.graph.database import JOURNAL, check_before_writing, plain_errors
+from kgt_editor.graph.database import JOURNAL, check_before_writing, make_private, plain_errors
 from kgt_editor.graph.entry import Edit, Place, User
 from kgt_editor.graph.triple import Triple, stored_triple
 
@@ -68,7 +67,7 @@ class Journal:
         self._lock = threading.RLock()
         if self.path is not None:
             check_before_writing(self.path)
-            self._make(self.path)
+            make_private(self.path)
         with plain_errors(self._name):
             self._db = sqlite3.connect(
                 ":memory:" if self.path is None else self.path,
@@ -80,18 +79,6 @@ class Journal:
             self._db.execute("PRAGMA secure_delete = ON")
             self._db.execute(f"PRAGMA synchronous = {sync}")
             self._prepare()
-
-    @staticmethod
-    def _make(path: Path) -> None:
-        """An empty file that nobody but its owner can read; SQLite gives its log the same mode."""
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            return
-        except OSError as error:
-            raise KgtError(
-                f"{path}: cannot be made: {error.strerror}; see its folder and the permissions there"
-            ) from None
 
     @property
     def _name(self) -> str:
