@@ -45,6 +45,9 @@ class RelevantTriple:
     through: tuple[Triple, ...] = ()
 
 
+#: Characters of a relation that the language model is asked for.
+LONGEST_RELATION = 200
+
 # A question, the subject as it stands there, and the subject's triples.
 _Asked = tuple[str, str, list[Triple]]
 
@@ -115,16 +118,26 @@ class Retrieval:
             self._named.pop(query.strip(), None)
 
     def candidates(self, head: str, query: str) -> list[Triple]:
-        """At most ``max_candidates`` of the triples that start at ``head``, those that fit the query best."""
-        return self.graph.candidates(head, query, self.hparams.max_candidates)
+        """At most ``max_candidates`` of the triples that start at ``head``, those that fit the query best.
+
+        By ``retrieval`` one whose relation is too long to be asked for is not among them.
+        """
+        found = self.graph.candidates(head, query, self.hparams.max_candidates)
+        if self.hparams.guard == "similarity":
+            return found
+        return [triple for triple in found if len(triple.relation) <= LONGEST_RELATION]
 
     def pairs(self, query: str, head: str, relations: Sequence[str]) -> list[tree.Pair]:
         """Token ids of T_retrieve(query) and of each relation after it."""
         return tree.encode_continuations(self.tok, self.templates.retrieve.format(q=query, e_q=head), relations)
 
     def vocabulary(self) -> list[str]:
-        """The known relations: the graph's (base and the user's own) and Wikidata's."""
-        return list(dict.fromkeys([*self.graph.relations(), *WIKIDATA_PHRASES.values()]))
+        """The known relations: the graph's (base and the user's own) and Wikidata's.
+
+        One of more than ``LONGEST_RELATION`` characters is a text that somebody put there, and names nothing else.
+        """
+        known = [relation for relation in self.graph.relations() if len(relation) <= LONGEST_RELATION]
+        return list(dict.fromkeys([*known, *WIKIDATA_PHRASES.values()]))
 
     def asking(self, relations: Sequence[str]) -> Asking:
         """What T_retrieve has to be asked for, to know how probable each relation is."""

@@ -23,7 +23,8 @@ def encode(tok: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]
     if not texts:
         return []
     different = list(dict.fromkeys(texts))  # an evaluation asks every prompt twice
-    rows: list[list[int]] = tok(different, return_attention_mask=False).input_ids
+    # Not verbose: whether a text fits is asked, and told, where it is going to be read.
+    rows: list[list[int]] = tok(different, return_attention_mask=False, verbose=False).input_ids
     # The text of a chat brings its own BOS.
     start, begins = tok.bos_token_id, str(tok.bos_token)
     rows = [

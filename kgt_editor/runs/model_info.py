@@ -10,6 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 from kgt_editor.data.base import DataSet
 from kgt_editor.errors import UnsupportedModelError
 from kgt_editor.evaluation.known import KnownRecords
+from kgt_editor.evaluation.readable import readable
 from kgt_editor.evaluation.scorer import scorer
 from kgt_editor.lm.layers import device_of
 from kgt_editor.progress import Advance, Note
@@ -27,7 +28,7 @@ class ModelInfo:
 
     Attributes:
         environment: see :func:`kgt_editor.runs.environment.environment`.
-        data: the facts that the model knows, where the request asks for these.
+        data: the records that it can read, where it cannot read all, or those that it knows, where these are asked for.
         known: their share.
     """
 
@@ -65,8 +66,9 @@ def model_info(request: Request, loaded: LoadedModel, advance: Advance) -> Model
         if not ok:
             raise UnsupportedModelError(f"editor '{name}' cannot edit '{config.model}': {reason}; leave it out")
     made = environment(device_of(loaded.model))
+    data = readable(request.data, loaded.model, loaded.tok)
     if not config.known_only:
-        return ModelInfo(made)
-    records = KnownRecords(scorer(loaded.model, loaded.tok, config.texts_a_pass), request.data, advance)
+        return ModelInfo(made, None if data is request.data else data)
+    records = KnownRecords(scorer(loaded.model, loaded.tok, config.texts_a_pass), data, advance)
     data = records.limited(config.count, config.seeds, MAX_KNOWN_FACTS)
     return ModelInfo(made, data, records.share())

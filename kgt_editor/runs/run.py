@@ -126,10 +126,13 @@ def _ready(request: Request, display: Display, workers: Workers | None) -> _Read
         loaded = loaded_model(request)
         with display.stage("known facts", None) as advance:
             found = model_info(request, loaded, advance)
-    if found.known is None:
-        return request, loaded, found
-    share, data = found.known, found.data or request.data
-    display.note(f"the model knows {share['known']} of the {share['asked']} records asked ({share['share']:.1%})")
+    data = found.data or request.data
+    for reason in data.skipped.keys() - request.data.skipped.keys():
+        display.note(f"records left out: {data.skipped[reason]}, {reason}")
+    data.sample(request.config.count, 0)  # enough of them are left
+    if found.known is not None:
+        share = found.known
+        display.note(f"the model knows {share['known']} of the {share['asked']} records asked ({share['share']:.1%})")
     return replace(request, data=data), loaded, found
 
 

@@ -15,6 +15,7 @@ from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
+from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.editor import edit, edit_batch
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm import continuations, tree
@@ -131,3 +132,14 @@ def test_real_models_are_edited_and_their_weights_stay(tiny_lm: LM, source: str,
     assert outcome.solution.steps or optimizer == "greedy"
     assert set(model.graph.triples_from("Ada Brun")) == {z.triple for z in outcome.solution.graph}
     assert all(torch.equal(value, before[name]) for name, value in tiny_lm[0].state_dict().items())
+
+
+@pytest.mark.parametrize("settings", [{}, {"guard": "similarity", "fact": "sentence", "ranking": "similarity"}])
+def test_a_relation_of_a_thousand_characters_keeps_nobody_from_editing(tiny_lm: LM, settings: dict[str, Any]) -> None:
+    model = enhanced(tiny_lm, relation_source="rank", **settings)
+    long = Triple("Ada Brun", "is " + "very " * 199 + "x", "Norra")
+    assert len(long.relation) > 990
+    model.graph.commit("Ada Brun is", "Norra", [long])
+    outcome = edit(model, request())
+    assert outcome.edit.added
+    model.answer(QUERY)
