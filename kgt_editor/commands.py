@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, NoReturn
 from kgt_editor.errors import KgtError, UsageError
 
 INTERRUPTED = 130
+_LARGEST = 2**63 - 1  # what SQLite can hold
+_DIGITS = 100
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,7 +26,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def positive(text: str) -> int:
-    """An argument's type: a whole number above zero."""
+    """An argument's type: a whole number above zero, of no more than 63 bits."""
+    if text.isascii() and text.isdigit() and (len(text) > _DIGITS or int(text) > _LARGEST):
+        raise argparse.ArgumentTypeError(f"must be {_LARGEST} at most")
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
     return int(text)
@@ -43,7 +49,18 @@ def run(
     """
     debug = "--debug" in arguments
     try:
-        return work([word for word in arguments if word != "--debug"])
+        code = work([word for word in arguments if word != "--debug"])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has read enough, as in  | head -1
+        _close_stdout()
+        return 0
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        _close_stdout()
+        print(f"{program}: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     except KgtError as error:
         if debug:
             raise
@@ -54,6 +71,16 @@ def run(
             raise
         print(f"{program}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _close_stdout() -> None:
+    """What is still to be printed goes nowhere, so that Python does not fail over it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def printable(text: str) -> str:
+    """The text without anything that a terminal would obey: control characters are written as escapes."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def json_report(measure: Callable[[], dict[str, Any]], out: Path | None) -> int:

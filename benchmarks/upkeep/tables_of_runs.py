@@ -147,7 +147,7 @@ def scale(editors: str, longest: str) -> str:
     return table(head, lines)
 
 
-def real(dataset: str, which: str = "all", sizes: str = "") -> str:
+def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequential") -> str:
     """A row an editor and size, from the committed runs of language models that nobody here trained.
 
     ``which`` is ``known-only`` for runs on facts that the model knew; ``sizes`` are the numbers of edits shown. Of an
@@ -157,7 +157,8 @@ def real(dataset: str, which: str = "all", sizes: str = "") -> str:
     rows: dict[tuple[str, str, int], tuple[list[str], list[str], list[str]]] = {}
     runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
-        if manifest["config"]["known_only"] != (which == "known-only") or manifest["config"]["dataset"] != dataset:
+        config = manifest["config"]
+        if (config["known_only"], config["dataset"], config["mode"]) != (which == "known-only", dataset, mode):
             continue
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             key = row["model"], row["editor"], row["size"]

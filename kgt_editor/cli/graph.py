@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from kgt_editor.commands import Parser, positive, run
+from kgt_editor.commands import Parser, positive, printable, run
 from kgt_editor.data import mquake
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.build import Row, build
@@ -152,15 +152,15 @@ def _existing(options: argparse.Namespace) -> Journal:
 def _personal(options: argparse.Namespace) -> PersonalGraph:
     journal = _existing(options)
     if journal.user_id(options.user) is None:
-        known = ", ".join(user.name for user in journal.users()) or "nobody"
-        raise UsageError(f"{options.journal}: no user '{options.user}'; known: {known}")
+        name = printable(options.user)
+        raise UsageError(f"{options.journal}: no user '{name}'; '{PROGRAM} users {options.journal}' lists them")
     return PersonalGraph(MemoryGraph(), journal, options.user)
 
 
 def _users(options: argparse.Namespace) -> None:
     for user in _existing(options).users():
         count = f"{user.entries:,} entr{'y' if user.entries == 1 else 'ies'}"
-        print(f"{user.name}\t{count}\t{_time(user.first)}\t{_time(user.last)}")
+        print(f"{printable(user.name)}\t{count}\t{_time(user.first)}\t{_time(user.last)}")
 
 
 def _history(options: argparse.Namespace) -> None:

@@ -14,7 +14,8 @@ about something else. So its names count only where these rules leave them:
 3. A common word that the question asks for ("which language", "the capital of") and a verb ("you can find", "tell me")
    rank below the others; of equals the first one counts.
 
-The user's own names are free of these rules; only one that is a function word has to be spelled as in the text.
+The user's own names are free of these rules; only one that is a function word has to have a capital ("The Who"), and to
+be spelled as in the text.
 
 The first person ("I", "my") leads to what the user said about themself, where the user's graph has such a head
 (``words.SELF_HEADS``) and no other name of theirs is there: "my dog" leads to their "my dog" first. A sentence that
@@ -204,7 +205,8 @@ def _spot(
 def _closeness(read: Text, stretch: Stretch, name: str, own: bool) -> int | None:
     """How close a name's spelling is to the text's; None where the name does not count there."""
     spelled = read.spelled(stretch)
-    if read.is_function(stretch) and (not own or name != spelled or name.casefold() in FIRST_PERSON):
+    common = name == name.lower() or name.casefold() in FIRST_PERSON  # "the"; "The Who" is not
+    if read.is_function(stretch) and (common or not own or name != spelled):
         return None
     if not own and name in function_words():  # without its accent: "Ås"
         return None

@@ -20,8 +20,13 @@ from typing import Protocol
 #: Longer names, in words and marks, are not looked for. They are clauses ("go to the shop and buy ..."), not entities.
 MAX_WORDS = 12
 
+# Signs that belong to the letter before them: vowels of Devanagari and Burmese, points of Hebrew, joiners.
+_COMBINING = "".join(
+    chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)) in ("Mn", "Mc", "Me")
+)
+_IN_WORDS = rf"[\w{_COMBINING}\u200c\u200d]"
 #: A word or a mark of a text.
-WORD = re.compile(r"\w+|[^\w\s]")
+WORD = re.compile(rf"{_IN_WORDS}+|[^\w\s]")
 
 _HYPHENS = frozenset("-\u2010\u2011\u2012\u2013")
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u2032"), "'")

@@ -108,8 +108,13 @@ def to_csv(table: Table) -> str:
                 for (model, measure), cell in zip(block.columns, cells, strict=True):
                     numbers = ["" if value is None else repr(value) for value in (cell.mean, cell.low, cell.high)]
                     best = "yes" if cell.best else ""
-                    writer.writerow([source, model, editor, measure, *numbers, best, cell.text])
+                    writer.writerow([source, *map(_as_text, (model, editor, measure)), *numbers, best, cell.text])
     return out.getvalue()
+
+
+def _as_text(name: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def block_html(block: Block, label: Callable[[str], str] = editor_label) -> str:

@@ -89,7 +89,7 @@ def test_export_and_forget(journal: Path, tmp_path: Path, capsys: pytest.Capture
     assert (code, out) == (0, f"'ada' is gone from {journal}\n")
     assert b"fish" not in journal.read_bytes()
     code, _, err = run(capsys, "history", journal, "--user", "ada")
-    assert (code, "no user 'ada'; known: bob" in err) == (2, True)
+    assert (code, "no user 'ada'; 'kgt graph users" in err, "bob" in err) == (2, True, False)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,8 @@ def test_export_and_forget(journal: Path, tmp_path: Path, capsys: pytest.Capture
         (["build", "--tsv", "none.tsv", "--out", "x.db"], "none.tsv: no such file"),
         (["info", "none.db"], "none.db: no such file"),
         (["show", "none.db", "dog", "--limit", "0"], "must be a whole number above zero, not '0'"),
+        (["show", "none.db", "dog", "--limit", str(2**63)], "must be 9223372036854775807 at most"),
+        (["undo", "none.db", "--user", "ada", "--edit", "9" * 5000], "must be 9223372036854775807 at most"),
         (["users", "none.db"], "none.db: no such file"),
         (["forget", "none.db", "--user", "ada"], "none.db: no such file"),
     ],
@@ -174,3 +176,26 @@ def test_build_never_replaces_its_own_source(tmp_path: Path, capsys: pytest.Capt
         code, _, err = run(capsys, "build", "--tsv", facts, "--out", facts, *force)
         assert (code, "the very file that is read; give another" in err) == (2, True)
     assert facts.read_text() == "Ada\tspeaks\tNorrish\n"
+
+
+def test_names_are_printed_without_anything_a_terminal_would_obey(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, name = tmp_path / "journal.db", "\x1b[2Jada\nbob\u202e"
+    PersonalGraph(MemoryGraph(), Journal(path), name).add(Triple("cat", "is", "large"))
+    code, out, _ = run(capsys, "users", path)
+    assert (code, out.split("\t")[0]) == (0, r"\x1b[2Jada\nbob\u202e")
+    assert "\x1b" not in run(capsys, "history", path, "--user", "\x1b[2J")[2]
+
+
+def test_a_reader_that_has_had_enough_and_a_full_disk_end_it_without_a_traceback(journal: Path) -> None:
+    command = [sys.executable, "-m", "kgt_editor", "graph", "history", str(journal), "--user", "ada"]
+    piped = subprocess.run(
+        ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "-", *command], capture_output=True, text=True, check=False
+    )
+    assert (piped.returncode, piped.stderr) == (0, "")
+    full = subprocess.run(
+        ["bash", "-c", '"$@" > /dev/full', "-", *command], capture_output=True, text=True, check=False
+    )
+    assert (full.returncode, full.stderr.count("\n")) == (1, 1)
+    assert "the output cannot be written: No space left on device" in full.stderr

@@ -210,3 +210,29 @@ def test_a_long_text_takes_no_more_than_its_length(text: str) -> None:
         return min(taken)
 
     assert seconds(3000) < 40 * seconds(300) + 0.2  # ten times as long; a hundred times the time would be squares
+
+
+@pytest.mark.parametrize(
+    ("head", "text"),
+    [
+        ("दिल्ली", "दिल्ली कहाँ है?"),
+        ("ကိုကြီး", "ကိုကြီး ဘယ်မှာလဲ"),
+        ("שָׁלוֹם", "מַה אוֹמֵר שָׁלוֹם הַיּוֹם"),
+        ("می‌خواهم", "او می‌خواهم گفت"),
+    ],
+)
+def test_signs_that_belong_to_a_letter_are_a_part_of_the_word(head: str, text: str) -> None:
+    names = HeadIndex([head])
+    (match,) = matches(text, names, HeadIndex())
+    assert (match.head, match.of(text)) == (head, head)
+    part = head[: len(head) // 2]
+    assert matches(text, HeadIndex([part]), HeadIndex()) == []
+
+
+def test_a_head_that_is_a_mere_function_word_takes_no_question() -> None:
+    names = HeadIndex(["the", "it", "Ada Brun", "The Who"])
+    found = [
+        match.head for match in matches("The mother tongue of the wife of Ada Brun, what is it?", names, HeadIndex())
+    ]
+    assert found == ["Ada Brun"]
+    assert [match.head for match in matches("When did The Who split up?", names, HeadIndex())] == ["The Who"]
