@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kgt_editor.errors import UsageError
 
 _H = TypeVar("_H", bound="HParams")
+
+_LARGEST = 2**31 - 1
+_SHOWN = 80  # characters of a wrong value
+_MOST_BYTES = 1_000_000  # of a YAML file; those of published editors have some thousand
 
 
 class HParams(BaseModel):
@@ -29,7 +33,7 @@ class HParams(BaseModel):
         seed: seed of whatever an editor draws at random.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     # Keys of EasyEdit's YAMLs that mean nothing here: accepted and dropped, so that its files load unchanged.
     IGNORED_KEYS: ClassVar[frozenset[str]] = frozenset()
@@ -37,9 +41,9 @@ class HParams(BaseModel):
     alg_name: str
     model_name: str = ""
     device: int | str = 0
-    max_length: int = 1024
+    max_length: int = Field(default=1024, ge=1, le=_LARGEST)
     model_parallel: bool = False
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=_LARGEST)
 
     @model_validator(mode="before")
     @classmethod
@@ -109,14 +113,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: missing, unreadable, not YAML (with line and column) or not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"{path}: {path.stat().st_size:,} bytes; a YAML file may have {_MOST_BYTES:,}")
+        values = _load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UsageError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path}: must hold 'key: value' lines, not {type(values).__name__}")
@@ -132,6 +138,27 @@ def parse_value(value: Any, source: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"{source}: {value!r} is not a YAML value") from None
+        return _load(value)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        raise UsageError(f"{source}: {value[:_SHOWN]!r} is not a YAML value") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, a few of which can stand for a text that fills the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "aliases are not read here", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def _load(text: str) -> Any:
+    """A YAML text's value.
+
+    Raises:
+        ValueError: a number has too many digits.
+        RecursionError: it is nested too deeply.
+        yaml.YAMLError: it is no YAML.
+    """
+    return yaml.load(text, _Loader)

@@ -58,6 +58,17 @@ def test_ignored_keys_are_dropped_and_instances_frozen(tmp_path):
         ("- 1\n- 2\n", ("toy.yaml", "'key: value' lines, not list")),
         ("", ("toy.yaml", "not NoneType")),
         ("v_lr: fast\nstop: never\n", ("and 1 more",)),
+        ("v_lr: .nan\n", ("'v_lr' = nan", "finite number")),
+        ("v_lr: -.inf\n", ("'v_lr' = -inf", "finite number")),
+        (f"v_lr: {'9' * 5000}\n", ("toy.yaml: cannot be read", "digits")),
+        (f"seed: {2**80}\n", ("'seed'", "less than or equal to 2147483647")),
+        ("seed: -1\n", ("'seed' = -1", "greater than or equal to 0")),
+        ("max_length: 0\n", ("'max_length' = 0", "greater than or equal to 1")),
+        ("v_lr: 2026-13-45\n", ("toy.yaml: cannot be read",)),
+        ("v_lr: 2026-01-01\n", ("'v_lr' = datetime.date", "number")),
+        ("v_lr: " + "[" * 5000 + "\n", ("toy.yaml: cannot be read",)),
+        ("a: &a [x, x]\nb: [*a, *a]\n", ("toy.yaml, line 2, column 5", "aliases are not read here")),
+        ("# " + "x" * 1_000_000 + "\n", ("toy.yaml: 1,000,003 bytes; a YAML file may have 1,000,000",)),
     ],
 )
 def test_a_wrong_file_is_named_in_one_line(tmp_path, text, parts):

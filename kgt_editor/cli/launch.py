@@ -16,13 +16,22 @@ if TYPE_CHECKING:
 
 # Beside the weights, twice (the model and what it is brought back to), Python and its libraries.
 _PROCESS_BYTES = 2 * 2**30
+_MOST_JOBS = 1024
+
+
+def _jobs(text: str) -> int:
+    """An argument's type: how many processes a machine may be asked for."""
+    found = positive(text)
+    if found > _MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"must be {_MOST_JOBS:,} at most")
+    return found
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds them to a parser."""
     add = parser.add_argument_group("several cells at a time (without these: one after the other)").add_argument
     add("--launcher", choices=("local", "ray"), help="a process a cell on this machine, or a task a cell on Ray")
-    add("--jobs", type=positive, metavar="N", help="local: cells at a time (default: one a GPU, else 1)")
+    add("--jobs", type=_jobs, metavar="N", help="local: cells at a time (default: one a GPU, else 1)")
     add("--ray-address", metavar="ADDRESS", help="ray: a running cluster (default: $RAY_ADDRESS, else one of its own)")
     add("--cell-threads", type=positive, metavar="N", help="CPU threads a cell (default: $OMP_NUM_THREADS, or a share)")
     add("--cell-gpus", type=positive, metavar="N", help="ray: GPUs a cell (default: 1 where there are some)")

@@ -206,6 +206,7 @@ def test_ray_that_is_not_there_and_a_cluster_that_does_not_answer_are_told(compa
         (["--launcher", "ray", "--jobs", "2"], "--jobs is an option of --launcher local"),
         (["--cell-threads", "2"], "without one, set OMP_NUM_THREADS"),
         (["--jobs", "0"], "must be a whole number above zero"),
+        (["--jobs", "999999999999"], "must be 1,024 at most"),
         (["--jobs", "2", "--device", "cuda:1"], "the launcher deals out the GPUs; give --device cuda"),
         (["--device-map", "auto"], "--device-map auto chooses the devices itself: leave --device cpu out"),
         (["--device", "auto", "--device-map", "everywhere"], "unknown device map 'everywhere'; known: auto, "),
