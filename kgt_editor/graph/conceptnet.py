@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.build import Row
@@ -24,6 +25,8 @@ from kgt_editor.graph.triple import MAX_CHARACTERS
 Progress = Callable[[int, int], None]
 
 _TELL_EVERY = 50_000  # lines
+#: Bytes; ConceptNet's longest have some thousand. A file of zeros unpacks to one line without an end.
+LONGEST_LINE = 1_000_000
 _verbalise = lru_cache(maxsize=10_000)(verbalise)
 
 
@@ -125,7 +128,8 @@ def read_lines(path: str | Path, progress: Progress | None = None) -> Iterator[b
     """The lines of a file, unpacked where it is gzipped (by its first bytes).
 
     Raises:
-        UsageError: the file is missing, unreadable, or its compressed data are cut off or damaged.
+        UsageError: the file is missing, unreadable, or its compressed data are cut off or damaged; or a line has
+            more than ``LONGEST_LINE`` bytes.
     """
     source = Path(path)
     try:
@@ -133,8 +137,12 @@ def read_lines(path: str | Path, progress: Progress | None = None) -> Iterator[b
             total = source.stat().st_size
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            lines: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
-            for number, line in enumerate(lines, 1):
+            file: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+                if len(line) > LONGEST_LINE:
+                    raise UsageError(
+                        f"{source}, line {number}: more than {LONGEST_LINE:,} bytes; not a list of triples"
+                    )
                 yield line
                 if progress is not None and number % _TELL_EVERY == 0:
                     progress(raw.tell(), total)

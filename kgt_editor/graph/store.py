@@ -18,6 +18,9 @@ from kgt_editor.graph.relations import ALIAS, verbalise
 from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple
 
+_LONGEST_LINE = 1_000_000  # characters; a file of zeros unpacks to one line without an end
+_MOST_LINES = 5_000_000
+
 
 class Graph(Protocol):
     """What the method asks of a base graph."""
@@ -117,7 +120,10 @@ def open_graph(path: str | Path) -> Graph:
 def _read_lines(path: Path) -> Iterator[tuple[float, Triple]]:
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), ""), 1):
+            if len(line) == _LONGEST_LINE or number > _MOST_LINES:
+                most = f"more than {_LONGEST_LINE:,} characters in a line, or {_MOST_LINES:,} lines"
+                raise UsageError(f"{path}, line {number}: {most}; make a base graph of it with kgt graph build")
             text = line.rstrip("\r\n")
             if not text.strip() or text.startswith("#"):
                 continue

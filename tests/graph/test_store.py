@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from kgt_editor.errors import UsageError
-from kgt_editor.graph.store import MemoryGraph
+from kgt_editor.graph.conceptnet import read_lines
+from kgt_editor.graph.store import MemoryGraph, open_graph
 from kgt_editor.graph.triple import Triple
 
 
@@ -71,3 +73,20 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     broken.write_bytes(gzip.compress(b"dog\tlikes\tmeat\n")[:-6])
     with pytest.raises(UsageError, match=r"broken\.tsv\.gz: cannot be read"):
         MemoryGraph.from_file(broken)
+
+
+def test_a_small_file_that_unpacks_to_a_line_without_end_is_refused_in_little_memory(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.tsv.gz"
+    with gzip.open(bomb, "wb") as file:
+        for _ in range(64):
+            file.write(bytes(2**20))
+    assert bomb.stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="line 1: more than 1,000,000 characters in a line"):
+            open_graph(bomb)
+        with pytest.raises(UsageError, match="line 1: more than 1,000,000 bytes; not a list of triples"):
+            list(read_lines(bomb))
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
