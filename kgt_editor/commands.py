@@ -27,10 +27,10 @@ class Parser(argparse.ArgumentParser):
 
 def positive(text: str) -> int:
     """An argument's type: a whole number above zero, of no more than 63 bits."""
-    if text.isascii() and text.isdigit() and (len(text) > _DIGITS or int(text) > _LARGEST):
-        raise argparse.ArgumentTypeError(f"must be {_LARGEST} at most")
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if not text.isascii() or not text.isdigit() or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"must be a whole number above zero, not '{text}'")
+    if len(text) > _DIGITS or int(text) > _LARGEST:
+        raise argparse.ArgumentTypeError(f"must be {_LARGEST} at most")
     return int(text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,15 +22,12 @@ def readable(data: DataSet, model: Any, tok: Any) -> DataSet:
     if limit is None:
         return data
     reason = f"a text of it is longer than the {limit} tokens that the model can read"
-    left_out: set[int] = set()
-
-    def fitting(records: Sequence[Record]) -> tuple[Record, ...]:
-        long = {record.case_id for record in records if not _fit(tok, _texts(record), limit)}
-        left_out.update(long)
-        return tuple(record for record in records if record.case_id not in long) if long else tuple(records)
-
-    records, training, validation, whole = map(
-        fitting, (data.records, data.training, data.validation, data.all_records)
+    pools = data.records, data.training, data.validation, data.all_records
+    # A record may stand in two of them; its texts are looked at once.
+    known = {record.case_id: record for pool in pools for record in pool}
+    left_out = {number for number, record in known.items() if not _fit(tok, _texts(record), limit)}
+    records, training, validation, whole = (
+        tuple(record for record in pool if record.case_id not in left_out) for pool in pools
     )
     facts = tuple(fact for fact in data.known_facts if _fit(tok, _fact_texts(fact), limit))
     if not left_out and len(facts) == len(data.known_facts):
@@ -47,7 +44,7 @@ def _fit(tok: Any, texts: Iterator[str], limit: int) -> bool:
 
 
 def _texts(record: Record) -> Iterator[str]:
-    answers = max(record.target_new, record.target_true, key=len)
+    longest = max(record.target_new, record.target_true, key=len)
     asked = (
         record.query,
         *record.paraphrase_prompts,
@@ -55,7 +52,7 @@ def _texts(record: Record) -> Iterator[str]:
         *record.same_subject_prompts,
         *record.generation_prompts,
     )
-    yield from (join(prompt, answers) for prompt in asked)
+    yield from (join(prompt, longest) for prompt in asked)
     yield from (join(probe.prompt, answer) for probe in record.probes for answer in probe.answers)
 
 
