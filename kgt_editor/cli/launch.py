@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("several cells at a time (without these: one after the other)").add_argument
     add("--launcher", choices=("local", "ray"), help="a process a cell on this machine, or a task a cell on Ray")
     add("--jobs", type=_jobs, metavar="N", help="local: cells at a time (default: one a GPU, else 1)")
+    add("--share-gpus", action="store_true", help="local: more cells than GPUs; their times are then no figures")
     add("--ray-address", metavar="ADDRESS", help="ray: a running cluster (default: $RAY_ADDRESS, else one of its own)")
     add("--cell-threads", type=positive, metavar="N", help="CPU threads a cell (default: $OMP_NUM_THREADS, or a share)")
     add("--cell-gpus", type=positive, metavar="N", help="ray: GPUs a cell (default: 1 where there are some)")
@@ -46,9 +47,9 @@ def check_options(options: argparse.Namespace) -> None:
     """
     if options.launcher is None and options.jobs is not None:
         options.launcher = "local"
-    for launcher, names in (("local", ("jobs",)), ("ray", ("ray_address", "cell_gpus", "cell_memory"))):
+    for launcher, names in (("local", ("jobs", "share_gpus")), ("ray", ("ray_address", "cell_gpus", "cell_memory"))):
         for name in names:
-            if getattr(options, name) is not None and options.launcher != launcher:
+            if getattr(options, name) not in (None, False) and options.launcher != launcher:
                 raise UsageError(f"--{name.replace('_', '-')} is an option of --launcher {launcher}")
     if options.launcher is None:
         if options.cell_threads is not None:
@@ -76,7 +77,7 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers | None]:
         gpus = [] if options.device == "cpu" else visible_gpus()
         jobs = options.jobs or max(1, 0 if options.device_map else len(gpus))
         threads = options.cell_threads or own_threads() or max(1, cpus() // jobs)
-        with LocalLauncher(jobs, gpus) as local:
+        with LocalLauncher(jobs, gpus, options.share_gpus) as local:
             yield Workers(local, Needs(threads), share_files=True)
         return
     from kgt_editor.lm.loading import weights_bytes

@@ -110,6 +110,13 @@ def test_each_place_has_gpus_and_threads_of_its_own(fake, journal, monkeypatch):
         LocalLauncher(3, ["0", "1"])
 
 
+def test_places_share_gpus_where_that_is_asked_for(fake, journal):
+    tasks = [Task(name, fake.Environment(name, journal), Needs(threads=1)) for name in ("one", "two", "three")]
+    launcher = LocalLauncher(3, ["0", "1"], sharing=True)
+    assert launcher.has_gpus
+    assert sorted(end.value[0] for end in launcher.run(tasks, Watched())) == ["0", "0", "1"]
+
+
 class Stopping(Watched):
     """Presses Ctrl-C when a task gets on."""
 

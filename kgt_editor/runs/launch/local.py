@@ -30,20 +30,22 @@ class LocalLauncher:
     Args:
         jobs: tasks at a time.
         gpus: names for ``CUDA_VISIBLE_DEVICES``, dealt out evenly among the ``jobs`` places.
+        sharing: whether several places may have the same GPU, where there are more places than GPUs.
 
     Raises:
-        UsageError: there are GPUs, but fewer than jobs.
+        UsageError: there are GPUs, but fewer than jobs, and they are not to be shared.
     """
 
-    def __init__(self, jobs: int, gpus: Sequence[str] = ()) -> None:
-        if gpus and jobs > len(gpus):
+    def __init__(self, jobs: int, gpus: Sequence[str] = (), sharing: bool = False) -> None:
+        if gpus and jobs > len(gpus) and not sharing:
             raise UsageError(
                 f"--jobs {jobs}: there are {len(gpus)} GPUs, and cells that share one would be timed together; "
-                f"use --jobs {len(gpus)} or fewer, or --device cpu"
+                f"use --jobs {len(gpus)} or fewer, --device cpu, or --share-gpus where times do not matter"
             )
-        share = len(gpus) // jobs
         self.has_gpus = bool(gpus)
-        self._places = [tuple(gpus[place * share : (place + 1) * share]) for place in range(jobs)]
+        share = max(1, len(gpus) // jobs)
+        dealt = list(gpus) if jobs <= len(gpus) else [gpus[place % len(gpus)] for place in range(jobs) if gpus]
+        self._places = [tuple(dealt[place * share : (place + 1) * share]) for place in range(jobs)]
 
     def __enter__(self) -> LocalLauncher:
         return self
