@@ -1,7 +1,8 @@
 """Whether a triple bears on a question: P(z|q) (eq. 5) for models that were never taught T_retrieve.
 
 A triple answers the question that the user was asked when it was told (a base triple: "X <relation>"). The nearer that
-is to the question asked now (see :mod:`kgt_editor.kgt.representation`), the likelier the triple bears on it::
+is to the question asked now (see :mod:`kgt_editor.kgt.representation`), the likelier the triple bears on it; sentences
+in front of the one that names the subject are no part of either::
 
     P(z|q) = 1 / (1 + exp(-slope * (similarity - midpoint)))
 
@@ -16,7 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kgt_editor.kgt.representation import Representations, masked
+from kgt_editor.kgt.representation import Representations, asked_of
 
 #: log P(z|q) from which on a triple bears on a question as likely as not.
 EVEN = math.log(0.5)
@@ -59,8 +60,8 @@ def curve(similarity: Sequence[float], midpoint: float, slope: float) -> list[fl
 
 def similarities(representations: Representations, asked: Sequence[Asked]) -> list[list[float]]:
     """For each question the similarity, -1 to 1, of every stored question to it."""
-    queries = [masked(one.query, one.subject) for one in asked]
-    stored = [[masked(text, one.head) for text in one.stored] for one in asked]
+    queries = [asked_of(one.query, one.subject) for one in asked]
+    stored = [[asked_of(text, one.head) for text in one.stored] for one in asked]
     vectors = representations([*queries, *(text for texts in stored for text in texts)])
     rows = iter(vectors[len(queries) :])
     return [

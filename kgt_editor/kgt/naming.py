@@ -23,9 +23,9 @@ from kgt_editor.graph.relations import WIKIDATA_PHRASES, verbalise
 from kgt_editor.kgt.representation import (
     MASK,
     Representations,
+    asked_of,
     cued,
     is_question,
-    masked,
     neutral_sentences,
 )
 from kgt_editor.lm.continuations import continuation_log_probs
@@ -85,7 +85,7 @@ class Namer:
 
     def rank(self, query: str, subject: str, answer: str, vocabulary: Sequence[str], k: int) -> list[str]:
         """See :func:`rank`."""
-        near = self._similarity(masked(query, subject), vocabulary)
+        near = self._similarity(asked_of(query, subject), vocabulary)
         scores = _standard(near) + _FIT * _standard(self._fit(answer, vocabulary))
         best = scores.topk(min(k, len(vocabulary))).indices.tolist()
         return [vocabulary[index] for index in best]

@@ -28,6 +28,7 @@ QUESTION_CUE = " Answer:"
 _DEPTHS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 _MOST_KEPT = 4096  # texts; the oldest ones go first
 _EPSILON = 1e-4
+_SENTENCE_END = re.compile(r"[.!?]['\")\]]*\s+|\n\s*")
 
 _OF_MODEL: WeakKeyDictionary[Any, Representations] = WeakKeyDictionary()
 
@@ -51,7 +52,22 @@ def cued(text: str) -> str:
 
 def masked(text: str, subject: str, mask: str = MASK) -> str:
     """The text with ``mask`` for the subject, whatever its case; as it is where the subject is not in it."""
-    return re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", mask, text, flags=re.IGNORECASE)
+    return _mentions(subject).sub(mask, text)
+
+
+def asked_of(text: str, subject: str) -> str:
+    """What a text asks of the subject: :func:`masked`, from the sentence on that names the subject last.
+
+    What stands before that is about something else: CounterFact puts foreign sentences before its paraphrases, and
+    people say this and that before they ask.
+    """
+    named = [found.start() for found in _mentions(subject).finditer(text)]
+    begins = [found.end() for found in _SENTENCE_END.finditer(text) if named and found.end() <= named[-1]]
+    return masked(text[begins[-1] :] if begins else text, subject)
+
+
+def _mentions(subject: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)", re.IGNORECASE)
 
 
 class Representations:

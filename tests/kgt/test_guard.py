@@ -11,7 +11,7 @@ import torch
 
 from kgt_editor.graph.relations import WIKIDATA_PHRASES
 from kgt_editor.kgt import guard, naming
-from kgt_editor.kgt.representation import Representations, masked, neutral_sentences
+from kgt_editor.kgt.representation import Representations, asked_of, masked, neutral_sentences
 from kgt_editor.lm.hidden import hidden_states
 
 LM = tuple[Any, Any]
@@ -51,6 +51,31 @@ def test_the_subject_is_masked_as_a_word() -> None:
     assert masked("Where was ada brun born?", "Ada Brun") == "Where was X born?"
     assert masked("Annabel met Ann", "Ann") == "Annabel met X"
     assert masked("Who is C++ for?", "C++") == "Who is X for?"
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("Shayna goes still. Ada Brun, a native", "X, a native"),
+        ("He asked (twice!) why.\n\nHistory\nWhere was ada brun born?", "Where was X born?"),
+        ("Which sport does Ada Brun play? She plays", "Which sport does X play? She plays"),
+        ("Ada Brun is kind. Where does Ada Brun live?", "Where does X live?"),
+        ("In 3.5 years Ada Brun moved to", "In 3.5 years X moved to"),
+        ("It rained. Nobody is named here", "It rained. Nobody is named here"),
+    ],
+)
+def test_what_stands_before_the_subjects_sentence_is_not_asked(text: str, asked: str) -> None:
+    assert asked_of(text, "Ada Brun") == asked
+
+
+def test_a_foreign_sentence_in_front_changes_no_similarity(tiny_lm: LM) -> None:
+    representations = Representations.of(*tiny_lm)
+    query, stored = "The mother tongue of Ada Brun is", ["Ada Brun was born in"]
+    plain, behind = (
+        guard.similarities(representations, [guard.Asked(text, "Ada Brun", stored, "Ada Brun")])
+        for text in (query, f"The station is unattended. {query}")
+    )
+    assert plain == behind
 
 
 def test_the_same_question_bears_for_certain_and_others_by_the_curve(tiny_lm: LM) -> None:
