@@ -58,24 +58,71 @@ class Mixed(NamedTuple):
     weight: float
 
 
-def combine(read: Tensor, plain: Tensor, weight: Tensor | float, contrast: Contrast) -> Tensor:
-    """Log probabilities of the next token.
+def contrasted(read: Tensor, plain: Tensor, contrast: Contrast) -> Tensor:
+    """Log probabilities of the next token by the reading alone.
 
     Args:
         read, plain: log probabilities under the two prompts, shape (..., vocabulary).
-        weight: of the reading, a number or shape (..., 1).
         contrast: see the module.
 
     Returns:
         shape (..., vocabulary); a distribution in every row.
     """
-    if contrast:
-        a: Tensor | float = _divergence(read, plain) if contrast == "adaptive" else float(contrast)
-        # A token that both rule out (a padded vocabulary) has no difference to take.
-        raised = torch.where(read == -math.inf, read, read + a * (read - plain))
-        read = raised.log_softmax(-1)
+    if not contrast:
+        return read
+    a: Tensor | float = _divergence(read, plain) if contrast == "adaptive" else float(contrast)
+    # A token that both rule out (a padded vocabulary) has no difference to take.
+    raised = torch.where(read == -math.inf, read, read + a * (read - plain))
+    return raised.log_softmax(-1)
+
+
+def combine(read: Tensor, plain: Tensor, weight: Tensor | float, contrast: Contrast) -> Tensor:
+    """Log probabilities of an answer's first token; of the later ones :class:`Shares` knows more.
+
+    Args:
+        read, plain, contrast: as in :func:`contrasted`.
+        weight: of the reading, a number or shape (..., 1).
+    """
     share = torch.as_tensor(weight, dtype=read.dtype, device=read.device)
-    return torch.logaddexp(read + share.log(), plain + torch.log1p(-share))
+    return Shares.of(share).mixed(contrasted(read, plain, contrast), plain)
+
+
+class Shares(NamedTuple):
+    """How far each of the two prompts accounts for what an answer says so far.
+
+    P(a|q) is the sum over both of their weight times the probability that they give to the whole answer (eq. 1).
+    Written token by token, each token is drawn from both in proportion to their weight times the probability of the
+    tokens before it: an answer that began as the plain model's goes on as the plain model's.
+
+    Attributes:
+        read, plain: log of weight times probability so far, double, shape (..., 1).
+    """
+
+    read: Tensor
+    plain: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor) -> Shares:
+        """Those before the first token."""
+        weight = weight.double()
+        return cls(weight.log(), torch.log1p(-weight))
+
+    def mixed(self, read: Tensor, plain: Tensor) -> Tensor:
+        """Log probabilities of the next token, shape (..., vocabulary), from those of both (:func:`contrasted`)."""
+        total = torch.logaddexp(self.read, self.plain).clamp(min=torch.finfo(torch.double).min)  # -inf - -inf is NaN
+        return torch.logaddexp(read + (self.read - total).to(read.dtype), plain + (self.plain - total).to(plain.dtype))
+
+    def behind(self, token: Tensor, read: Tensor, plain: Tensor) -> Shares:
+        """Those behind one more token.
+
+        Args:
+            token: its id, shape (..., 1).
+            read, plain: as in :meth:`mixed`, the distributions that it was drawn from.
+        """
+        grown = Shares(self.read + read.gather(-1, token), self.plain + plain.gather(-1, token))
+        # What stands behind the end of a text is likely to nobody, and means nothing.
+        lost = torch.logaddexp(*grown) == -math.inf
+        return Shares(*(torch.where(lost, old, new) for old, new in zip(self, grown, strict=True)))
 
 
 def _divergence(left: Tensor, right: Tensor) -> Tensor:
@@ -86,7 +133,7 @@ def _divergence(left: Tensor, right: Tensor) -> Tensor:
 
 
 def score_mixed(model: Any, asked: Sequence[Mixed], contrast: Contrast) -> list[TargetScore]:
-    """The score of each answer, token by token under :func:`combine`.
+    """The score of each answer: eq. 1 over the two prompts, and whether it is what greedy decoding writes.
 
     Raises:
         KgtError: a text is longer than the model's context.
@@ -98,11 +145,26 @@ def score_mixed(model: Any, asked: Sequence[Mixed], contrast: Contrast) -> list[
         pairs = [(one.context, one.target) for one in part] + [(one.plain, one.target) for one in part]
         found = continuation_log_probs(model, pairs)
         for one, read, plain in zip(part, found[: len(part)], found[len(part) :], strict=True):
-            log_probs = combine(read, plain, one.weight, contrast)
-            wanted = torch.tensor(one.target, device=log_probs.device)
+            wanted = torch.tensor(one.target, device=read.device)
+            log_probs = along(read, plain, wanted, one.weight, contrast)
             picked = log_probs.gather(1, wanted[:, None]).double()
             scores.append(TargetScore(float(picked.sum()), len(wanted), bool((log_probs.argmax(1) == wanted).all())))
     return scores
+
+
+def along(read: Tensor, plain: Tensor, tokens: Tensor, weight: float, contrast: Contrast) -> Tensor:
+    """Log probabilities at every place of an answer, given the tokens before it.
+
+    Args:
+        read, plain: as in :func:`contrasted`, shape (tokens, vocabulary).
+        tokens: the answer's ids, shape (tokens,).
+        weight: of the reading.
+    """
+    read = contrasted(read, plain, contrast)
+    first = Shares.of(torch.tensor([weight], device=read.device))
+    given = [each.gather(1, tokens[:, None]).double().cumsum(0)[:-1] for each in (read, plain)]
+    before = [torch.nn.functional.pad(each, (0, 0, 1, 0)) for each in given]  # nothing stands before the first token
+    return Shares(first.read + before[0], first.plain + before[1]).mixed(read, plain)
 
 
 class PlainBeside(LogitsProcessor):
@@ -122,12 +184,20 @@ class PlainBeside(LogitsProcessor):
         self._model, self._ids, self._mask, self._start = model, ids, mask, start
         self._weights, self._contrast = torch.tensor(weights, device=ids.device)[:, None], contrast
         self._cache: Any = None
+        self._shares: Shares | None = None
+        self._last: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        plain = self._next(input_ids[:, self._start :])
+        new = input_ids[:, self._start :]
+        plain = self._next(new)
         weights = self._weights.repeat_interleave(len(input_ids) // len(self._weights), 0)
-        mixed = combine(scores.float().log_softmax(-1), plain, weights, self._contrast)
-        return torch.where(weights > 0, mixed, scores.float())  # type: ignore[return-value]
+        read = contrasted(scores.float().log_softmax(-1), plain, self._contrast)
+        if self._shares is None or self._last is None:
+            self._shares = Shares.of(weights)
+        else:
+            self._shares = self._shares.behind(new[:, -1:], *self._last)
+        self._last = read, plain
+        return torch.where(weights > 0, self._shares.mixed(read, plain), scores.float())  # type: ignore[return-value]
 
     def _next(self, new: Tensor) -> Tensor:
         """Log probabilities of the token behind the plain prompts and what was written, shape (rows, vocabulary)."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from kgt_editor.lm.contrast import Context, Mixed, combine, score_mixed
+from kgt_editor.lm.contrast import Context, Mixed, Shares, combine, score_mixed
 from kgt_editor.lm.prompted import PromptedLM
 from kgt_editor.lm.tokens import continuation_ids
 
@@ -64,22 +64,48 @@ def test_a_token_that_both_rule_out_stays_ruled_out() -> None:
 
 
 @pytest.mark.parametrize(("weight", "contrast"), [(1.0, 0.5), (0.3, 0.0), (0.6, "adaptive")])
-def test_scores_are_token_by_token(tiny_lm: LM, weight: float, contrast: Any) -> None:
+def test_an_answers_probability_is_the_sum_over_both_prompts(tiny_lm: LM, weight: float, contrast: Any) -> None:
     model, tok = tiny_lm
     prompt, ahead, target = "Ada Brun was born in", Beside.ahead, "Velmora"
     context, wanted = continuation_ids(tok, f"{ahead} {prompt}", target)
     plain, _ = continuation_ids(tok, prompt, target)
     (score,) = score_mixed(model, [Mixed(context, plain, wanted, weight)], contrast)
-    total, greedy = 0.0, True
+    read_log, plain_log, greedy = math.log(weight), math.log1p(-weight) if weight < 1 else -math.inf, True
     for place, token in enumerate(wanted):
         rows = []
         for ids in (context, plain):
             logits = model(torch.tensor([ids + wanted[:place]])).logits[0, -1]
             rows.append(logits.detach().float().log_softmax(-1))
-        mixed = combine(rows[0], rows[1], weight, contrast)
-        total, greedy = total + float(mixed[token]), greedy and int(mixed.argmax()) == token
-    assert score.log_prob == pytest.approx(total, abs=1e-3)
+        read = combine(rows[0], rows[1], 1.0, contrast)
+        greedy = greedy and int(torch.logaddexp(read_log + read, plain_log + rows[1]).argmax()) == token
+        read_log, plain_log = read_log + float(read[token]), plain_log + float(rows[1][token])
+    assert score.log_prob == pytest.approx(float(torch.tensor([read_log, plain_log]).logsumexp(0)), abs=1e-3)
     assert (score.tokens, score.greedy) == (len(wanted), greedy)
+
+
+@pytest.mark.parametrize(("weight", "contrast"), [(0.3, 0.0), (0.6, 0.5), (1.0, 0.5)])
+def test_what_is_written_is_greedy_to_its_end(tiny_lm: LM, weight: float, contrast: Any) -> None:
+    model = Beside(*tiny_lm)
+    model.weight, model.strength = weight, contrast
+    prompts = ["Ada Brun was born in", "The mother tongue of Milo Castrel is now"]
+    ids = model.tok(prompts, return_tensors="pt", padding=True, padding_side="left")
+    written = model.generate(**ids, max_new_tokens=5)[:, ids.input_ids.shape[1] :].tolist()
+    for prompt, new in zip(prompts, written, strict=True):
+        context, plain = (model.tok(text).input_ids for text in (f"{Beside.ahead} {prompt}", prompt))
+        (score,) = score_mixed(model.lm, [Mixed(context, plain, new, weight)], contrast)
+        assert score.greedy
+
+
+def test_an_answer_that_begins_as_the_plain_models_goes_on_so() -> None:
+    shares = Shares.of(torch.tensor([0.6]))
+    assert int(shares.mixed(READ, PLAIN).argmax()) == 0
+    token = torch.tensor([1])
+    after = shares.behind(token, READ, PLAIN)
+    expected = torch.tensor([0.6 * 0.2, 0.4 * 0.6])
+    expected = (expected / expected.sum()) @ torch.stack([READ.exp(), PLAIN.exp()])
+    assert torch.allclose(after.mixed(READ, PLAIN).exp(), expected, atol=1e-6)
+    nobody = torch.tensor([-math.inf, -math.inf, 0.0])
+    assert after.behind(token, nobody, nobody) == after  # behind the end of a text
 
 
 @pytest.mark.parametrize(("weight", "contrast"), [(0.5, 0.0), (1.0, 0.5), (0.7, "adaptive"), (0.0, 0.5)])
@@ -96,13 +122,17 @@ def test_what_is_written_is_what_scores_best(tiny_lm: LM, weight: float, contras
         assert model.tok.decode(new, skip_special_tokens=True).strip().split("\n")[0] == written
 
 
-def test_joined_text_is_read_as_the_prompt_is(tiny_lm: LM) -> None:
+def test_joined_text_is_read_as_the_prompt_is_where_labels_name_the_answer(tiny_lm: LM) -> None:
     model = Beside(*tiny_lm)
     model.weight, model.strength = 0.6, 0.5
     prompt, target = "Ada Brun was born in", "Velmora"
     (score,) = model.score_targets([prompt], [target])
     ids = model.tok(f"{prompt} {target}", return_tensors="pt").input_ids
-    log_probs = model(ids).logits[0].log_softmax(-1)
+    labels = ids.clone()
+    labels[:, : -score.tokens] = -100
+    out = model(ids, labels=labels)
+    assert float(out.loss) == pytest.approx(-score.log_prob / score.tokens, abs=1e-3)
+    log_probs = out.logits[0].log_softmax(-1)
     own = sum(float(log_probs[place - 1, ids[0, place]]) for place in range(ids.shape[1] - score.tokens, ids.shape[1]))
     assert own == pytest.approx(score.log_prob, abs=1e-3)
 
