@@ -146,13 +146,15 @@ class Retrieval:
 
     def bearing(self, query: str, subject: str, triples: Sequence[Triple]) -> list[float]:
         """log P(z|q) of each triple by the guard ``similarity``; see :mod:`kgt_editor.kgt.guard`."""
-        return self._bearing([self._asked(query, subject, triples)])[0]
+        return self.bearings([self.asked(query, subject, triples)])[0]
 
-    def _bearing(self, asked: Sequence[guard.Asked]) -> list[list[float]]:
+    def bearings(self, asked: Sequence[guard.Asked]) -> list[list[float]]:
+        """:meth:`bearing` of many questions, of other users too, in as few passes as one."""
         representations = Representations.of(self.lm, self.tok)
         return guard.bearing(representations, asked, self.hparams.guard_midpoint, self.hparams.guard_slope)
 
-    def _asked(self, query: str, subject: str, triples: Sequence[Triple]) -> guard.Asked:
+    def asked(self, query: str, subject: str, triples: Sequence[Triple]) -> guard.Asked:
+        """A question and those that the triples answer, as the guard ``similarity`` compares them."""
         stored = [stored_query(triple, self.origin(triple)) for triple in triples]
         return guard.Asked(query, subject, stored, triples[0].head if triples else subject)
 
@@ -207,7 +209,7 @@ class Retrieval:
             stored = [text for z, source in follows.items() for text in (stored_query(z, None), _turned(z, source))]
             listed.append(guard.Asked(question, subject, stored, match.head))
         found: dict[str, list[RelevantTriple]] = {}
-        for (query, (_, follows)), logs in zip(about.items(), self._bearing(listed) if listed else [], strict=True):
+        for (query, (_, follows)), logs in zip(about.items(), self.bearings(listed) if listed else [], strict=True):
             weighed = [
                 (log, triple)
                 for triple, log, turned in zip(follows, logs[::2], logs[1::2], strict=True)
@@ -247,7 +249,7 @@ class Retrieval:
 
     def _by_similarity(self, asked: Sequence[_Asked], batch_size: int | None) -> list[list[RelevantTriple]]:
         """Facts by the guard ``similarity``: P(z|q) as it is, what is missing to 1 belongs to no fact."""
-        scores = self._bearing([self._asked(*one) for one in asked])
+        scores = self.bearings([self.asked(*one) for one in asked])
         found = []
         for (_, _, triples), logs in zip(asked, scores, strict=True):
             weights = [math.exp(value) for value in logs]

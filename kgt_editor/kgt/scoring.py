@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from kgt_editor.graph.personal import Edit
 from kgt_editor.graph.triple import Triple
@@ -14,7 +15,7 @@ from kgt_editor.kgt.objective import ScoredEdit, ScoredTriple
 from kgt_editor.kgt.retrieval import Asking
 from kgt_editor.lm import continuations, tree
 from kgt_editor.lm.contrast import Context
-from kgt_editor.lm.scoring import TargetScore, score_targets
+from kgt_editor.lm.scoring import TargetScore
 from kgt_editor.lm.tokens import continuation_ids_batch
 from kgt_editor.requests import EditRequest
 
@@ -70,30 +71,83 @@ def _score_by_retrieval(asked: Sequence[PlannedEdit], proposals: Sequence[list[T
 
 
 def _score_by_similarity(asked: Sequence[PlannedEdit], proposals: Sequence[list[Triple]]) -> list[ScoredEdit]:
-    """With the guard ``similarity``: triples that it turns away are not read, they change nothing."""
-    problems = []
-    for one, proposed in zip(asked, proposals, strict=True):
-        model, request = one.model, one.request
-        listed = model.candidates(one.head, request.prompt)
-        bearing = dict(zip(listed, model.retrieval.bearing(request.prompt, request.subject, listed), strict=True))
-        present = [triple for triple in listed if bearing[triple] >= model.hparams.least_log]
-        if all(triple in bearing and triple not in present for triple in proposed):
+    """With the guard ``similarity``: triples that it turns away are not read, they change nothing.
+
+    One forward pass compares questions, where a head has triples already, and one reads; for all edits together.
+    """
+    listed = [one.model.candidates(one.head, one.request.prompt) for one in asked]
+    known = [one for one, there in zip(asked, listed, strict=True) if there]
+    questions = [
+        one.model.retrieval.asked(one.request.prompt, one.request.subject, there)
+        for one, there in zip(asked, listed, strict=True)
+        if there
+    ]
+    bearings = iter(known[0].model.retrieval.bearings(questions) if known else ())
+    plans = [
+        _Plan.of(one, proposed, dict(zip(there, next(bearings) if there else (), strict=True)))
+        for one, proposed, there in zip(asked, proposals, listed, strict=True)
+    ]
+    contexts = [_contexts(plan.edit, plan.triples, plan.present, plan.weights) for plan in plans]
+    prompts = [plan.edit.request.prompt for plan in plans for _ in plan.triples]
+    targets = [plan.edit.request.target_new for plan in plans for _ in plan.triples]
+    read = iter(asked[0].model.score_beside(prompts, list(chain.from_iterable(contexts)), targets))
+    return [_scored(plan, [next(read) for _ in plan.triples]) for plan in plans]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """An edit by the guard ``similarity``.
+
+    Attributes:
+        edit: what is to be made.
+        proposed: H(q, a, K), or what stands in its place.
+        bearing: log P(z|q) of the triples that the head has.
+    """
+
+    edit: PlannedEdit
+    proposed: list[Triple]
+    bearing: dict[Triple, float]
+
+    @classmethod
+    def of(cls, edit: PlannedEdit, proposed: list[Triple], bearing: dict[Triple, float]) -> _Plan:
+        least = edit.model.hparams.least_log
+        if all(bearing.get(triple, math.inf) < least for triple in proposed):
             # All of H is there, under questions that are not this one: the user's own words name it apart.
-            proposed = [Triple(one.head, naming.from_query(request.prompt, request.subject), request.target_new)]
-        triples = list(dict.fromkeys([*proposed, *present]))
-        retrieval = [bearing.get(triple, 0.0) for triple in triples]
-        weights = [math.exp(value) for value in retrieval]
-        read = _told_again(one, triples, present, weights, _read(one, triples, present, weights))
-        known = {
-            triple: ScoredTriple(triple, value, found.log_prob, found.greedy, told)
-            for triple, value, (found, told) in zip(triples, retrieval, read, strict=True)
-        }
-        (plain,) = score_targets(model.lm, model.tok, [request.prompt], [request.target_new])
-        replaced = tuple(known[z] for z in _replaced(one, present, bearing))
-        problems.append(
-            ScoredEdit(tuple(known[z] for z in proposed), tuple(known[z] for z in present), plain, True, replaced)
-        )
-    return problems
+            request = edit.request
+            proposed = [Triple(edit.head, naming.from_query(request.prompt, request.subject), request.target_new)]
+        return cls(edit, proposed, bearing)
+
+    @property
+    def present(self) -> list[Triple]:
+        """The head's triples that bear on the question."""
+        return [triple for triple, log in self.bearing.items() if log >= self.edit.model.hparams.least_log]
+
+    @property
+    def triples(self) -> list[Triple]:
+        """All that are read."""
+        return list(dict.fromkeys([*self.proposed, *self.present]))
+
+    @property
+    def weights(self) -> list[float]:
+        """P(z|q) of :attr:`triples`; a new one is the answer to this very question."""
+        return [math.exp(self.bearing.get(triple, 0.0)) for triple in self.triples]
+
+
+def _scored(plan: _Plan, read: Sequence[tuple[TargetScore, TargetScore]]) -> ScoredEdit:
+    """All numbers of an edit.
+
+    Args:
+        read: for each of the plan's triples what was read off it, and what the plain model says.
+    """
+    triples, present = plan.triples, plan.present
+    told = _told_again(plan.edit, triples, present, plan.weights, [mixed for mixed, _ in read])
+    known = {
+        triple: ScoredTriple(triple, plan.bearing.get(triple, 0.0), found.log_prob, found.greedy, times)
+        for triple, (found, times) in zip(triples, told, strict=True)
+    }
+    replaced = tuple(known[z] for z in _replaced(plan.edit, present, plan.bearing))
+    listed = tuple(known[z] for z in plan.proposed), tuple(known[z] for z in present)
+    return ScoredEdit(*listed, read[0][1], absolute=True, replaced=replaced)
 
 
 def _told_again(
@@ -124,11 +178,17 @@ def _read(
     one: PlannedEdit, triples: Sequence[Triple], present: Sequence[Triple], weights: Sequence[float], told: int = 1
 ) -> list[TargetScore]:
     """The user's answer, read off each triple; a new one is told as often as ``told`` says."""
-    contexts = [
+    count, contexts = len(triples), _contexts(one, triples, present, weights, told)
+    return one.model.score_contexts([one.request.prompt] * count, contexts, [one.request.target_new] * count)
+
+
+def _contexts(
+    one: PlannedEdit, triples: Sequence[Triple], present: Sequence[Triple], weights: Sequence[float], told: int = 1
+) -> list[Context]:
+    """What the language model is given in place of the question, for each triple."""
+    return [
         Context(_reading(one, triple, present, told), weight) for triple, weight in zip(triples, weights, strict=True)
     ]
-    count = len(triples)
-    return one.model.score_contexts([one.request.prompt] * count, contexts, [one.request.target_new] * count)
 
 
 def _reading(one: PlannedEdit, triple: Triple, present: Sequence[Triple], told: int = 1) -> str:

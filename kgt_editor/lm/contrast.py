@@ -139,17 +139,26 @@ def score_mixed(model: Any, asked: Sequence[Mixed], contrast: Contrast) -> list[
         KgtError: a text is longer than the model's context.
         NumericalError: the model gives NaN.
     """
-    scores: list[TargetScore] = []
+    return [mixed for mixed, _ in score_both(model, asked, contrast)]
+
+
+def score_both(model: Any, asked: Sequence[Mixed], contrast: Contrast) -> list[tuple[TargetScore, TargetScore]]:
+    """As :func:`score_mixed`; beside each score that of the same answer behind the plain prompt alone."""
+    scores = []
     for start in range(0, len(asked), _AT_ONCE):
         part = asked[start : start + _AT_ONCE]
         pairs = [(one.context, one.target) for one in part] + [(one.plain, one.target) for one in part]
         found = continuation_log_probs(model, pairs)
         for one, read, plain in zip(part, found[: len(part)], found[len(part) :], strict=True):
             wanted = torch.tensor(one.target, device=read.device)
-            log_probs = along(read, plain, wanted, one.weight, contrast)
-            picked = log_probs.gather(1, wanted[:, None]).double()
-            scores.append(TargetScore(float(picked.sum()), len(wanted), bool((log_probs.argmax(1) == wanted).all())))
+            mixed = along(read, plain, wanted, one.weight, contrast)
+            scores.append((_score(mixed, wanted), _score(plain, wanted)))
     return scores
+
+
+def _score(log_probs: Tensor, wanted: Tensor) -> TargetScore:
+    picked = log_probs.gather(1, wanted[:, None]).double()
+    return TargetScore(float(picked.sum()), len(wanted), bool((log_probs.argmax(1) == wanted).all()))
 
 
 def along(read: Tensor, plain: Tensor, tokens: Tensor, weight: float, contrast: Contrast) -> Tensor:

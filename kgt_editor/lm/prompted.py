@@ -13,7 +13,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.lm import chat
-from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, along, combine, score_mixed
+from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, along, combine, score_both, score_mixed
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.length import check_length
 from kgt_editor.lm.passes import in_passes
@@ -115,14 +115,36 @@ class PromptedLM(nn.Module):
             texts, answers = [contexts[i].text for i in group], [targets[i] for i in group]
             found = score_targets(self.lm, self.tok, texts, answers, batch_size=batch_size)
             scores.update(zip(group, found, strict=True))
-        pairs = continuation_ids_batch(self.tok, [contexts[i].text for i in mixed], [targets[i] for i in mixed])
-        plain = encode(self.tok, [(contexts[i].plain or prompts[i]).rstrip() for i in mixed])
-        asked = [
-            Mixed(context, bare, target, contexts[i].weight)
-            for i, (context, target), bare in zip(mixed, pairs, plain, strict=True)
-        ]
+        asked = self._mixed([(prompts[i], contexts[i], targets[i]) for i in mixed])
         scores.update(zip(mixed, score_mixed(self.lm, asked, self.contrast), strict=True))
         return [scores[index] for index in range(len(contexts))]
+
+    def score_beside(
+        self, prompts: Sequence[str], contexts: Sequence[Context], targets: Sequence[str]
+    ) -> list[tuple[TargetScore, TargetScore]]:
+        """As :meth:`score_contexts`; beside each score that of the plain model's answer to the prompt.
+
+        Where a context needs the plain model anyway, both come from one forward pass; the plain score may differ in
+        the last bits from what the plain model gives when it is asked alone.
+
+        Raises:
+            As :meth:`score_targets`.
+        """
+        if all(self._needs_plain(context) and not context.plain for context in contexts):
+            return score_both(self.lm, self._mixed(list(zip(prompts, contexts, targets, strict=True))), self.contrast)
+        read = self.score_contexts(prompts, contexts, targets)
+        return list(zip(read, score_targets(self.lm, self.tok, prompts, targets), strict=True))
+
+    def _mixed(self, asked: Sequence[tuple[str, Context, str]]) -> list[Mixed]:
+        """Prompts, what stands in place of each, and targets, as token ids."""
+        pairs = continuation_ids_batch(
+            self.tok, [context.text for _, context, _ in asked], [target for *_, target in asked]
+        )
+        plain = encode(self.tok, [(context.plain or prompt).rstrip() for prompt, context, _ in asked])
+        return [
+            Mixed(ids, bare, target, context.weight)
+            for (_, context, _), (ids, target), bare in zip(asked, pairs, plain, strict=True)
+        ]
 
     def _needs_plain(self, context: Context) -> bool:
         return context.weight > 0 and (context.weight < 1 or self.contrast != 0)

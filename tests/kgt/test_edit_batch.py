@@ -17,10 +17,12 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.editor import edit, edit_batch
+from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
+from kgt_editor.kgt.representation import Representations
 from kgt_editor.lm import continuations, tree
 from kgt_editor.lm.batching import way_of
-from kgt_editor.lm.scoring import TargetScore
+from kgt_editor.lm.scoring import TargetScore, score_targets
 
 
 def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +35,30 @@ def test_rank_takes_three_passes_and_user_one(tiny_lm: LM, monkeypatch: pytest.M
     passes.clear()
     edit(enhanced(tiny_lm, *BASE, relation_source="user"), request(relations=["was born in"]))
     assert len(passes) == 1
+
+
+def test_by_similarity_the_first_fact_of_an_entity_is_one_pass_for_all_users(tiny_lm: LM) -> None:
+    way_of(tiny_lm[0], 10)
+    settings = KGTHyperParams(relation_source="query", reading="stored", contrast=0.5)
+    users = [KGEnhancedLM(*tiny_lm, PersonalGraph(MemoryGraph(())), settings) for _ in range(3)]
+    (alone,) = edit_batch(users[2:], [request()])
+    passes: list[int] = []
+    tiny_lm[0].register_forward_hook(lambda *_: passes.append(1))
+    together, other = edit_batch(
+        users[:2], [request(), request("Quindle", "Milo Castrel speaks", subject="Milo Castrel")]
+    )
+    assert len(passes) == 1
+    assert other.edit.added == (Triple("Milo Castrel", "speaks", "Quindle"),)
+    assert together.edit.added == alone.edit.added
+    for found, wanted in zip(together.problem.proposals, alone.problem.proposals, strict=True):
+        assert found.reasoning == pytest.approx(wanted.reasoning, abs=1e-4)
+    assert together.problem.plain.log_prob == pytest.approx(alone.problem.plain.log_prob, abs=1e-4)
+    (plain,) = score_targets(*tiny_lm, [QUERY], [request()["target_new"]])
+    assert together.problem.plain.log_prob == pytest.approx(plain.log_prob, abs=1e-4)
+    Representations.of(*tiny_lm)
+    passes.clear()
+    edit(users[0], request("Norrish", "Ada Brun speaks"))  # the entity has a fact: questions are compared first
+    assert len(passes) == 2
 
 
 def test_a_batch_is_one_edit_after_the_other(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:

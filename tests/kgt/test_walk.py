@@ -59,7 +59,7 @@ def unrelated(monkeypatch: pytest.MonkeyPatch, model: KGEnhancedLM, log_prob: fl
     """No triple bears on a question by itself."""
     monkeypatch.setattr(model.retrieval.walk, "_bearing", lambda query, head, own: [-9.0] * len(own))
     monkeypatch.setattr(
-        model.retrieval, "_bearing", lambda asked: [[log_prob] * len(one.stored) for one in asked], raising=True
+        model.retrieval, "bearings", lambda asked: [[log_prob] * len(one.stored) for one in asked], raising=True
     )
 
 
@@ -145,7 +145,7 @@ def test_the_end_of_a_chain_is_read_as_the_question_that_it_answers(
     (context,) = model.contexts([FAR])
     assert (context.text, context.plain, context.weight) == (near, "Ada Brun was born in", 1.0)
     direct = reader(tiny_lm, BORN)
-    monkeypatch.setattr(direct.retrieval, "_bearing", lambda asked: [[0.0] * len(one.stored) for one in asked])
+    monkeypatch.setattr(direct.retrieval, "bearings", lambda asked: [[0.0] * len(one.stored) for one in asked])
     assert model.answer(FAR) == direct.answer("Ada Brun was born in")
     found, wanted = (one.score_targets([text], ["Tarsil"])[0] for one, text in
                      ((model, FAR), (direct, "Ada Brun was born in")))  # fmt: skip
@@ -205,7 +205,7 @@ def test_what_follows_from_a_triple_is_read_where_nothing_else_bears(
     derived = Triple("Milo Castrel", "is married to", "Ada Brun")
     near = {"Milo Castrel is married to": -0.01, "Ada Brun was born in": -0.1}
     monkeypatch.setattr(
-        model.retrieval, "_bearing", lambda asked: [[near.get(text, -9.0) for text in one.stored] for one in asked]
+        model.retrieval, "bearings", lambda asked: [[near.get(text, -9.0) for text in one.stored] for one in asked]
     )
     (fact,) = model.explain("Who is the wife of Milo Castrel?")
     assert (fact.triple, fact.through, fact.feedback) == (derived, (married,), None)
@@ -216,7 +216,7 @@ def test_what_follows_from_a_triple_is_read_where_nothing_else_bears(
     assert model.explain("Where was Ada Brun, the wife of Milo Castrel, born?")[0].triple == BORN
     without = model.with_graph(model.graph)
     without.retrieval.hparams = without.hparams.model_copy(update={"consequences": False})
-    monkeypatch.setattr(without.retrieval, "_bearing", model.retrieval._bearing)
+    monkeypatch.setattr(without.retrieval, "bearings", model.retrieval.bearings)
     assert without.explain("Who is the wife of Milo Castrel?") == []
 
 
@@ -226,7 +226,7 @@ def test_a_question_the_other_way_round_is_no_consequence(monkeypatch: pytest.Mo
     model.graph.add(Triple("Nightfall", "was written by", "Ada Brun"), "Nightfall was written by", "Ada Brun")
     near = {"Ada Brun is the author of": -0.3, "Ada Brun was written by": -0.1}
     monkeypatch.setattr(
-        model.retrieval, "_bearing", lambda asked: [[near.get(text, -9.0) for text in one.stored] for one in asked]
+        model.retrieval, "bearings", lambda asked: [[near.get(text, -9.0) for text in one.stored] for one in asked]
     )
     assert all(not fact.through for fact in model.explain("Ada Brun was written by"))
     near["Ada Brun is the author of"] = -0.05
