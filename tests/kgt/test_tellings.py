@@ -26,7 +26,11 @@ def told(monkeypatch: pytest.MonkeyPatch, lm: LM, needed: int, tellings: int) ->
         counts = [context.text.count(f"{QUERY} Tarsil.") for context in contexts]
         return [TargetScore(-1.0 / count, 1, count >= needed) for count in counts]
 
+    def score_beside(self: KGEnhancedLM, *asked: Any) -> list[tuple[TargetScore, TargetScore]]:
+        return [(read, TargetScore(-9.0, 1, False)) for read in score(self, *asked)]
+
     monkeypatch.setattr(KGEnhancedLM, "score_contexts", score)
+    monkeypatch.setattr(KGEnhancedLM, "score_beside", score_beside)
     hparams = KGTHyperParams.build({"relation_source": "query", "contrast": 0.5, "tellings": tellings}, "test")
     model = KGEnhancedLM(*lm, PersonalGraph(MemoryGraph()), hparams)
     return model, edit(model, request())
