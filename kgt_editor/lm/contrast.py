@@ -176,6 +176,35 @@ def along(read: Tensor, plain: Tensor, tokens: Tensor, weight: float, contrast: 
     return Shares(first.read + before[0], first.plain + before[1]).mixed(read, plain)
 
 
+def joined(
+    read: Tensor, plain: Tensor, ids: Tensor, labels: Tensor | None, weights: Sequence[float], contrast: Contrast
+) -> Tensor:
+    """Texts in which prompt and answer are joined, read off both prompts.
+
+    Args:
+        read, plain: logits behind the two prompts, shape (texts, length, vocabulary).
+        ids: the texts' token ids, shape (texts, length).
+        labels: same shape, -100 where no answer is; None where it is not known where the answers are, and every token
+            is read as an answer's first.
+        weights: of the readings; with 0 a text keeps its plain logits.
+
+    Returns:
+        log probabilities, or logits where the weight is 0, of the shape of ``read``.
+    """
+    found = plain.clone()
+    for row, weight in enumerate(weights):
+        if not weight:
+            continue
+        both = read[row].log_softmax(-1), plain[row].log_softmax(-1)
+        found[row] = combine(*both, weight, contrast)
+        places = [] if labels is None else (labels[row] != -100).nonzero()[:, 0].tolist()
+        if places and places[0]:
+            before = slice(places[0] - 1, places[-1])
+            tokens = ids[row, places[0] : places[-1] + 1].to(read.device)
+            found[row, before] = along(both[0][before], both[1][before], tokens, weight, contrast)
+    return found
+
+
 class PlainBeside(LogitsProcessor):
     """Runs the plain prompts beside those with facts while transformers generates, and combines the two.
 

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.lm import chat
-from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, along, combine, score_both, score_mixed
+from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, joined, score_both, score_mixed
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.length import check_length
 from kgt_editor.lm.passes import in_passes
@@ -251,17 +251,8 @@ class PromptedLM(nn.Module):
         logits = logits_behind(self.lm, self.tok, behind, mask, prefixes)
         if any(self._needs_plain(context) for context in ahead):
             plain = logits_behind(self.lm, self.tok, input_ids, mask, [[] for _ in prefixes])
-            weights = torch.tensor([context.weight for context in ahead], device=logits.device)[:, None, None]
-            read, bare = logits.float().log_softmax(-1), plain.float().log_softmax(-1)
-            mixed = combine(read, bare, weights, self.contrast)
-            for row, context in enumerate(ahead if labels is not None else ()):
-                # Labels say where the answer stands; without them any token may be its first.
-                places = (labels[row] != -100).nonzero()[:, 0].tolist()  # type: ignore[index]
-                if context.weight and places and places[0]:
-                    part, tokens = slice(places[0] - 1, places[-1]), input_ids[row, places[0] : places[-1] + 1]
-                    answer = read[row, part], bare[row, part], tokens.to(read.device)
-                    mixed[row, part] = along(*answer, context.weight, self.contrast)
-            logits = torch.where(weights > 0, mixed, plain.float())
+            weights = [context.weight for context in ahead]
+            logits = joined(logits.float(), plain.float(), input_ids, labels, weights, self.contrast)
         loss: Any = None if labels is None else next_token_loss(logits, labels, mask)
         return CausalLMOutput(loss=loss, logits=logits)
 
