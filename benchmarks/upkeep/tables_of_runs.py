@@ -150,15 +150,16 @@ def scale(editors: str, longest: str) -> str:
 def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequential") -> str:
     """A row an editor and size, from the committed runs of language models that nobody here trained.
 
-    ``which`` is ``known-only`` for runs on facts that the model knew; ``sizes`` are the numbers of edits shown. Of an
-    editor and size the latest run counts.
+    ``which`` is ``known-only`` for runs on facts that the model knew, ``ordered`` for runs in an order from a file;
+    ``sizes`` are the numbers of edits shown. Of an editor and size the latest run counts.
     """
     wanted = [int(size) for size in sizes.split(",") if size]
     rows: dict[tuple[str, str, int], tuple[list[str], list[str], list[str]]] = {}
     runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
         config = manifest["config"]
-        if (config["known_only"], config["dataset"], config["mode"]) != (which == "known-only", dataset, mode):
+        kind = "known-only" if config["known_only"] else "ordered" if config.get("order") else "all"
+        if (kind, config["dataset"], config["mode"]) != (which, dataset, mode):
             continue
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             key = row["model"], row["editor"], row["size"]
