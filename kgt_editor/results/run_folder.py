@@ -63,11 +63,12 @@ class RunFolder:
 
         Raises:
             InUseError: another process works on it.
-            UsageError: it holds a run of another schema version or another configuration.
+            UsageError: it holds a run of another schema version or another configuration, or a symbolic link.
             KgtError: a file cannot be read or written.
         """
         with lines.writing(path):
             path.mkdir(parents=True, exist_ok=True)
+        _refuse_links(path)
         with held(path):
             folder = cls(path, note)
             if anew:
@@ -222,3 +223,14 @@ def _key(row: dict[str, Any]) -> Key:
         return row["editor"], row["seed"], row["size"]
     except KeyError as error:
         raise KgtError(f"a line has no {error}; this is no run of schema version {SCHEMA_VERSION}") from None
+
+
+def _refuse_links(folder: Path) -> None:
+    """A link in a run's folder, which others may have sent, would have files elsewhere written to, or deleted."""
+    for parent, folders, files in os.walk(folder):  # it follows none itself
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                raise UsageError(
+                    f"{path} is a symbolic link, and what belongs to a run stays in its folder: remove the link, or "
+                    "give another --out"
+                )

@@ -72,6 +72,31 @@ def test_a_broken_manifest_is_refused_with_a_line(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("name", ["records.jsonl", "cells", "cells/none-0", "base_answers"])
+def test_a_link_in_the_folder_is_refused_and_what_it_points_to_left_alone(tmp_path, name, anew):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "letter").write_text("mine")
+    path = begun(tmp_path / "run")
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).symlink_to(elsewhere / "letter" if name.endswith("jsonl") else elsewhere)
+    with (
+        pytest.raises(UsageError, match=f"{name} is a symbolic link.*--out"),
+        RunFolder.opened(path, CONFIG, anew=anew),
+    ):
+        pass
+    assert (elsewhere / "letter").read_text() == "mine"
+    assert [child.name for child in elsewhere.iterdir()] == ["letter"]
+
+
+def test_the_folder_itself_may_lie_elsewhere(tmp_path):
+    (tmp_path / "on-another-disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "on-another-disk")
+    with RunFolder.opened(tmp_path / "run", CONFIG) as folder:
+        assert folder.manifest() is None
+
+
 def test_a_second_process_is_refused_and_told_who_is_there(tmp_path):
     other = "import sys; from pathlib import Path; from kgt_editor.results.lock import held\n"
     other += "with held(Path(sys.argv[1])): print('got it')"
