@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from kgt_editor.graph.triple import Triple
     from kgt_editor.lm.loading import load_model
     from kgt_editor.requests import EditRequest
+    from kgt_editor.talk.model import PersonalModel
 
 __all__ = [
     "EditRequest",
     "Journal",
     "PersonalGraph",
+    "PersonalModel",
     "Triple",
     "create_editor",
     "load_model",
@@ -34,6 +36,7 @@ _PLACES = {
     "EditRequest": "requests",
     "Journal": "graph.journal",
     "PersonalGraph": "graph.personal",
+    "PersonalModel": "talk.model",
     "Triple": "graph.triple",
     "create_editor": "editors.base",
     "load_model": "lm.loading",

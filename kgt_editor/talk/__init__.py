@@ -1,0 +1,1 @@
+"""A person talks to a language model, which remembers what it is told."""
