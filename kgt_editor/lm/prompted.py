@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UsageError
@@ -19,6 +19,7 @@ from kgt_editor.lm.length import check_length
 from kgt_editor.lm.passes import in_passes
 from kgt_editor.lm.prefix import left_pad, logits_behind, mask_of, next_token_loss
 from kgt_editor.lm.scoring import TargetScore, score_targets
+from kgt_editor.lm.stopping import BehindFirstLine
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
 
 #: Keywords of a causal LM's forward that change nothing here.
@@ -164,15 +165,18 @@ class PromptedLM(nn.Module):
         def run(start: int, end: int) -> None:
             part = order[start:end]
             own = encode(self.tok, [(contexts[i].plain or prompts[i]).rstrip() for i in part])
-            new = self._write(own, [contexts[i] for i in part], max_new_tokens=max_new_tokens)
+            stop = StoppingCriteriaList([BehindFirstLine(self._text)])
+            new = self._write(own, [contexts[i] for i in part], max_new_tokens=max_new_tokens, stopping_criteria=stop)
             answers.update(zip(part, map(self._first_line, new.tolist()), strict=True))
 
         in_passes(len(order), lambda start: _ANSWERS_AT_ONCE, run)
         return [answers[index] for index in range(len(prompts))]
 
     def _first_line(self, ids: list[int]) -> str:
-        text: str = self.tok.decode(ids, skip_special_tokens=True)
-        return text.strip().split("\n")[0]
+        return self._text(ids).strip().split("\n")[0]
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tok.decode(ids, skip_special_tokens=True))
 
     def _write(self, own: Sequence[list[int]], contexts: Sequence[Context], **kwargs: Any) -> Tensor:
         """What is written behind each context, shape (rows, new tokens); ``own`` are the prompts' token ids."""
