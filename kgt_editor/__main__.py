@@ -10,6 +10,7 @@ from importlib import import_module
 #: Word -> module with ``main(arguments, program)``, and what it does. A module is imported when its word is given: some
 #: of them need seconds for torch.
 COMMANDS = {
+    "chat": ("kgt_editor.cli.chat", "talk to a language model, and correct it"),
     "compare": ("kgt_editor.cli.compare", "compare model editors on one model and data set"),
     "report": ("kgt_editor.cli.report", "tables, figures and a page from runs"),
     "paper": ("kgt_editor.cli.paper", "run the cells behind the paper's tables and figures, and render them"),

@@ -1,4 +1,4 @@
-"""Where files lie: those that can be made or fetched again, and those that come with the package."""
+"""Where files lie: those that can be made or fetched again, a user's own, and those that come with the package."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def cache_folder() -> Path:
     if own:
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kgt_editor"
+
+
+def data_folder() -> Path:
+    """Where a user's own data lies: ``kgt_editor`` in ``$XDG_DATA_HOME`` or ``~/.local/share``."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "kgt_editor"
 
 
 def only_for_owner(path: Path) -> Path:

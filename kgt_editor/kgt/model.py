@@ -17,7 +17,7 @@ from kgt_editor.kgt.reader import Reader, stored_query
 from kgt_editor.kgt.retrieval import RelevantTriple, Retrieval
 from kgt_editor.lm import batching, chat
 from kgt_editor.lm.contrast import Context, Contrast
-from kgt_editor.lm.prompted import PromptedLM, check_pairs
+from kgt_editor.lm.prompted import PromptedLM, Show, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
 
@@ -174,11 +174,16 @@ class KGEnhancedLM(PromptedLM):
         return [scores[index] for index in range(len(facts))]
 
     @torch.no_grad()
-    def answer_many(self, prompts: Sequence[str], max_new_tokens: int = 16) -> list[str]:
-        """The greedy answers: up to the end of the text or of the line, ``max_new_tokens`` at most."""
+    def answer_many(self, prompts: Sequence[str], max_new_tokens: int = 16, show: Show = None) -> list[str]:
+        """The greedy answers, see :meth:`PromptedLM.answer`; with ``inference: marginal`` each is shown when whole."""
         if self.hparams.inference == "top1":
-            return super().answer_many(prompts, max_new_tokens)
-        return [self._answer_marginal(prompt, max_new_tokens) for prompt in prompts]
+            return super().answer_many(prompts, max_new_tokens, show)
+        answers = []
+        for prompt in prompts:
+            answers.append(self._answer_marginal(prompt, max_new_tokens))
+            if show:
+                show(answers[-1])
+        return answers
 
     def _answer_marginal(self, prompt: str, max_new_tokens: int) -> str:
         facts = self.facts([prompt])[0]

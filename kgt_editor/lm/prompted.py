@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from kgt_editor.lm.tokens import continuation_ids_batch, encode
 #: Keywords of a causal LM's forward that change nothing here.
 _IGNORED = {"use_cache", "return_dict", "token_type_ids"}
 _ANSWERS_AT_ONCE = 16
+#: Is given an answer piece by piece.
+Show = Callable[[str], None] | None
 
 
 class PromptedLM(nn.Module):
@@ -150,13 +152,16 @@ class PromptedLM(nn.Module):
     def _needs_plain(self, context: Context) -> bool:
         return context.weight > 0 and (context.weight < 1 or self.contrast != 0)
 
-    def answer(self, prompt: str, max_new_tokens: int = 16) -> str:
-        """The greedy answer: up to the end of the text or of the line, ``max_new_tokens`` at most."""
-        return self.answer_many([prompt], max_new_tokens)[0]
+    def answer(self, prompt: str, max_new_tokens: int = 16, show: Show = None) -> str:
+        """The greedy answer: up to the end of the text or of the line, ``max_new_tokens`` at most.
+
+        ``show`` is given it piece by piece, as it is written.
+        """
+        return self.answer_many([prompt], max_new_tokens, show)[0]
 
     @torch.no_grad()
-    def answer_many(self, prompts: Sequence[str], max_new_tokens: int = 16) -> list[str]:
-        """:meth:`answer` of many prompts, some of them a forward pass."""
+    def answer_many(self, prompts: Sequence[str], max_new_tokens: int = 16, show: Show = None) -> list[str]:
+        """:meth:`answer` of many prompts, some of them a forward pass; ``show`` is for one prompt alone."""
         contexts = self.contexts(prompts, max_new_tokens)
         answers: dict[int, str] = {}
         # Prompts of one kind and of about one length together: what is answered plainly costs one pass, not two.
@@ -165,7 +170,7 @@ class PromptedLM(nn.Module):
         def run(start: int, end: int) -> None:
             part = order[start:end]
             own = encode(self.tok, [(contexts[i].plain or prompts[i]).rstrip() for i in part])
-            stop = StoppingCriteriaList([BehindFirstLine(self._text)])
+            stop = StoppingCriteriaList([BehindFirstLine(self._text, show)])
             new = self._write(own, [contexts[i] for i in part], max_new_tokens=max_new_tokens, stopping_criteria=stop)
             answers.update(zip(part, map(self._first_line, new.tolist()), strict=True))
 

@@ -37,11 +37,14 @@ from kgt_editor.kgt.representation import cued
 from kgt_editor.kgt.retrieval import RelevantTriple
 from kgt_editor.lm import chat
 from kgt_editor.lm.loading import load_model
+from kgt_editor.lm.prompted import Show
 from kgt_editor.lm.scoring import score_targets
 from kgt_editor.talk.answers import Answer, Fact, Told
 from kgt_editor.talk.subjects import subjects
 
 _LIKELY = 0.5  # P(z|q) from which on a fact is read
+# Beginnings behind which a word stands in the middle of a sentence.
+_MIDDLES = ("We talked about", "He wrote about", "They thought of")
 _LONGEST_CHECKED = 32  # tokens of an answer in which something told is looked for
 
 
@@ -86,8 +89,13 @@ class PersonalModel:
 
     # Asking
 
-    def ask(self, question: str, max_new_tokens: int = 64) -> Answer:
+    def ask(self, question: str, max_new_tokens: int = 64, show: Show = None) -> Answer:
         """The model's answer, read off what the user told where that bears on the question.
+
+        Args:
+            question: in one's own words.
+            max_new_tokens: of the answer, which ends with its first line.
+            show: is given the answer piece by piece, as it is written.
 
         Raises:
             UsageError: the question is empty.
@@ -96,7 +104,7 @@ class PersonalModel:
         asked = _said(question, "a question")
         with self._lock:
             self._lm.graph.refresh()
-            self._last = self._answer(asked, max_new_tokens)
+            self._last = self._answer(asked, max_new_tokens, show)
             return self._last
 
     def why(self) -> tuple[RelevantTriple, ...]:
@@ -215,16 +223,16 @@ class PersonalModel:
 
     # Inside
 
-    def _answer(self, question: str, max_new_tokens: int) -> Answer:
+    def _answer(self, question: str, max_new_tokens: int, show: Show = None) -> Answer:
         """By the fact that more likely than not bears on the question, else by the plain model."""
         # By ``retrieval``, what passes the guard is read whole.
         least = _LIKELY if self._lm.hparams.guard == "similarity" else 0.0
         facts = tuple(fact for fact in self._lm.explain(question) if fact.relevance >= least)
         if facts:
-            return Answer(question, self._lm.answer(question, max_new_tokens), facts)
+            return Answer(question, self._lm.answer(question, max_new_tokens, show), facts)
         tok = self._lm.tok
         prompt = chat.as_chat(tok, question) if chat.has_template(tok) else cued(question)
-        return Answer(question, self._plain.answer(prompt, max_new_tokens), ())
+        return Answer(question, self._plain.answer(prompt, max_new_tokens, show), ())
 
     def _written(self, answer: str) -> str:
         """An answer as it stands inside a sentence, where it was written as one: "Vegetables." is "vegetables"."""
@@ -235,8 +243,9 @@ class PersonalModel:
         small = text[0].lower() + text[1:]
         if small == text:
             return text
-        capital, lower = score_targets(self._lm.lm, self._lm.tok, ["It is"] * 2, [text, small])
-        return small if lower.log_prob > capital.log_prob else text
+        forms = [form for form in (text, small) for _ in _MIDDLES]
+        found = [score.log_prob for score in score_targets(self._lm.lm, self._lm.tok, [*_MIDDLES, *_MIDDLES], forms)]
+        return small if sum(found[len(_MIDDLES) :]) > sum(found[: len(_MIDDLES)]) else text
 
     def _asked(self) -> Answer:
         if self._last is None:

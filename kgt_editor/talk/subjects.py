@@ -9,7 +9,8 @@ import re
 _OWN = re.compile(r"\b(?i:my|our)\s+[\w-]+(?:\s+[A-Z][\w-]*)*")
 _OWN_WHOLE = re.compile(
     r"(?:^(?:who|what|which|where|when|how)\s+(?:is|are|was|were)\s+)((?:my|our)\s+(?:[\w-]+\s+)?[\w-]+)\s*\?*$"
-    r"|^((?:my|our)\s+(?:[\w-]+\s+)?[\w-]+)\s+(?:is|are|was|were|has|have)\b",
+    r"|^((?:my|our)\s+(?:[\w-]+\s+)?[\w-]+)\s+(?:is|are|was|were|has|have)\b"
+    r"|\b(?:of|for|in|at|to|with|by|from|on)\s+((?:my|our)\s+(?:[\w-]+\s+)?[\w-]+)\s*\?*$",
     re.IGNORECASE,
 )
 # Words with a capital, and the small words between two of them.
@@ -31,7 +32,7 @@ def subjects(question: str) -> list[str]:
     the text begins with it and goes on in small letters as a statement does ("Paris is").
     """
     if whole := _OWN_WHOLE.search(question.strip()):
-        return [whole.group(1) or whole.group(2)]
+        return [str(whole[whole.lastindex or 0])]
     if own := _OWN.findall(question):
         return list(dict.fromkeys(own))
     names = []

@@ -32,3 +32,11 @@ def test_the_vegetarian_dog(tmp_path: Path) -> None:
     assert "vegetables" not in other.ask(question, 24).text
     me.undo()
     assert "vegetables" not in me.ask(question, 24).text
+
+
+def test_a_name_keeps_its_capital() -> None:
+    me = PersonalModel(MODEL)
+    assert me.tell("Where does my sister Ann live?", "Oslo.").edit.answer == "Oslo"
+    assert me.tell("Who is the president of my chess club?", "Milo Castrin.").edit.answer == "Milo Castrin"
+    assert me.tell("What does my sister Ann drink?", "Coffee.").edit.answer == "coffee"
+    assert me.ask("Where does my sister Ann live?", 8).text == "Oslo"

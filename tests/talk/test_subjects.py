@@ -15,6 +15,8 @@ from kgt_editor.talk.subjects import subjects
         ("What is my favourite colour?", ["my favourite colour"]),
         ("My favourite colour is", ["My favourite colour"]),
         ("Is my sister's name Ann?", ["my sister"]),
+        ("Who is the president of my chess club?", ["my chess club"]),
+        ("Who works for my sister?", ["my sister"]),
         ("Where was Ada Brun born?", ["Ada Brun"]),
         ("Ada Brun's mother tongue is", ["Ada Brun"]),
         ("The capital of France is", ["France"]),

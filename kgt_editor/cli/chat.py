@@ -1,0 +1,174 @@
+"""Talk to a language model in a terminal, and correct it: ``kgt chat --user ada``.
+
+What is told is kept in a journal, the user's alone; the facts behind an answer stand under it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from kgt_editor import commands
+from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.folders import data_folder, only_for_owner
+
+if TYPE_CHECKING:
+    from kgt_editor.talk.model import PersonalModel
+
+PROGRAM = "kgt chat"
+# "No, vegetables." after an answer is its correction.
+_NO = re.compile(r"(?:no|nope|wrong|that's wrong|not quite)\s*[,.:;!]+\s*(\S.*)", re.IGNORECASE)
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """All options with their defaults."""
+    parser = commands.Parser(prog=program, description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--model", default="smollm2-135m", help="as for compare.py (default: %(default)s)")
+    add("--user", default="user", help="whose facts these are (default: %(default)s)")
+    add("--journal", type=Path, metavar="FILE", help="where they are kept (default: journal.db in the data folder)")
+    add("--graph", metavar="world|none|FILE", help="base graph (default: what the hyperparameters say)")
+    add(
+        "--tokens", type=commands.positive, default=64, metavar="N", help="of an answer, at most (default: %(default)s)"
+    )
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
+    """Run the command and return its exit code: 0, 1 (failure) or 2 (usage)."""
+    return commands.run(program, arguments, lambda rest: _chat(build_parser(program).parse_args(rest)))
+
+
+def _chat(options: argparse.Namespace) -> int:
+    console = Console(highlight=False, soft_wrap=True)
+    journal = options.journal
+    if journal is None:
+        folder = data_folder()
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            only_for_owner(folder)
+        journal = folder / "journal.db"
+    with console.status(f"loading {options.model}"):
+        from transformers.utils.logging import disable_progress_bar
+
+        from kgt_editor.talk.model import PersonalModel
+
+        disable_progress_bar()
+        me = PersonalModel(
+            options.model, options.user, journal, graph=options.graph, device=options.device, dtype=options.dtype
+        )
+    console.print(
+        Text(f"{options.model} knows what {options.user} told it, and keeps it in {journal}. /help says more.")
+    )
+    Conversation(me, console, options.tokens).run()
+    return 0
+
+
+class Conversation:
+    """Reads lines, asks and tells.
+
+    Args:
+        me: whom it is with.
+        console: where the answers go.
+        tokens: of an answer, at most.
+    """
+
+    def __init__(self, me: PersonalModel, console: Console, tokens: int) -> None:
+        self._me, self._console, self._tokens = me, console, tokens
+        self._answered = False
+        #: Word -> what it does with the rest of the line, and its line of help.
+        self._words: dict[str, tuple[Callable[[str], None], str]] = {
+            "/fix": (
+                self._fix,
+                "ANSWER [| SUBJECT]: what the last answer should be; 'no, ANSWER' does the same",
+            ),
+            "/why": (self._why, "the facts behind the last answer"),
+            "/facts": (self._facts, "all that was told"),
+            "/undo": (self._undo, "[NUMBER]: take back what was told last, or the fact with that number"),
+            "/forget": (self._forget, "everything: delete all that was told, for good"),
+            "/help": (self._help, "this list"),
+            "/quit": (self._quit, "leave, as Ctrl-D does"),
+        }
+
+    def run(self) -> None:
+        """Until the lines end. Ctrl-C ends an answer, or a line that was begun, and not the conversation."""
+        while True:
+            try:
+                line = self._console.input("[bold]> [/bold]" if self._console.is_terminal else "").strip()
+                if line:
+                    self.say(line)
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                self._console.print()
+
+    def say(self, line: str) -> None:
+        """One line of the user's."""
+        word, _, rest = line.partition(" ")
+        try:
+            if word in self._words:
+                self._words[word][0](rest.strip())
+            elif word.startswith("/"):
+                raise UsageError(f"no {word} here; /help lists what there is")
+            elif self._answered and (found := _NO.fullmatch(line)):
+                self._fix(found.group(1))
+            else:
+                self._ask(line)
+        except KgtError as error:
+            self._console.print(Text(str(error), "red"))
+
+    def _ask(self, question: str) -> None:
+        answer = self._me.ask(question, self._tokens, lambda part: self._console.print(Text(part), end=""))
+        self._answered = True
+        self._console.print()
+        for fact in answer.facts:
+            self._below(" | ".join(fact.triple))
+
+    def _fix(self, given: str) -> None:
+        answer, _, subject = (part.strip() for part in given.partition("|"))
+        self._below(str(self._me.correct(answer, subject or None)))
+
+    def _why(self, _: str) -> None:
+        for fact in self._me.why():
+            told = f"told: {fact.feedback.query} -> {fact.feedback.answer}" if fact.feedback else "of the base graph"
+            self._below(f"{' | '.join(fact.triple)} ({told}; bears on the question with {fact.relevance:.2f})")
+        if not self._me.why():
+            self._below("no fact: the model answered by itself")
+
+    def _facts(self, _: str) -> None:
+        for fact in self._me.facts():
+            self._below(str(fact))
+        if not self._me.facts():
+            self._below("nothing was told yet")
+
+    def _undo(self, number: str) -> None:
+        if number and not (number.isascii() and number.isdigit() and len(number) < 10):
+            raise UsageError(f"/undo takes a number of /facts, not {number!r}")
+        edit = self._me.undo(int(number) if number else None)
+        self._below(f"taken back: {edit.query} -> {edit.answer}")
+
+    def _forget(self, what: str) -> None:
+        if what != "everything":
+            raise UsageError("/forget cannot be taken back: say '/forget everything' to mean it")
+        self._me.forget()
+        self._answered = False
+        self._below("all is forgotten")
+
+    def _help(self, _: str) -> None:
+        for word, (_do, what) in self._words.items():
+            self._below(f"{word:<8}{what}")
+
+    def _quit(self, _: str) -> None:
+        raise EOFError
+
+    def _below(self, text: str) -> None:
+        self._console.print(Text(f"  {text}", "dim"))
