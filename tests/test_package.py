@@ -29,7 +29,10 @@ def test_a_command_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[s
     assert main(["comapre"]) == 2
     assert capsys.readouterr().err == "kgt: no command 'comapre'; did you mean 'compare'?\n"
     assert main(["xyz"]) == 2
-    assert capsys.readouterr().err == "kgt: no command 'xyz'; known: chat, compare, report, paper, calibrate, graph, data\n"
+    assert (
+        capsys.readouterr().err
+        == "kgt: no command 'xyz'; known: chat, compare, report, paper, calibrate, graph, data\n"
+    )
 
 
 def test_help_names_every_command_without_importing_torch(capsys: pytest.CaptureFixture[str]) -> None:
