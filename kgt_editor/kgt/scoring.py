@@ -19,8 +19,9 @@ from kgt_editor.lm.scoring import TargetScore
 from kgt_editor.lm.tokens import continuation_ids_batch
 from kgt_editor.requests import EditRequest
 
-# log P(z|q) from which on two questions are taken for one: a new answer takes the place of the earlier one.
-_SAME_QUESTION = math.log(0.9)
+# log P(z|q) from which on two questions are taken for one: a new answer takes the place of the earlier one. What
+# bears on a question is far from being the same question: where somebody lives, and what they drink, may reach 0.99.
+_SAME_QUESTION = math.log(0.999)
 
 
 @dataclass(frozen=True, slots=True)

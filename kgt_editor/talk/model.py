@@ -158,15 +158,14 @@ class PersonalModel:
     def facts(self) -> list[Fact]:
         """What the user told and is in force, oldest first."""
         with self._lock:
-            self._lm.graph.refresh()
-            present = set(self._lm.graph.added)
-            edits = self._lm.graph.journal
-        return [
+            graph = self._lm.graph
+            graph.refresh()
+            told = [(triple, edit) for triple in graph.added if (edit := graph.explain(triple)) is not None]
+        facts = [
             Fact(edit.number, triple, edit.query, edit.answer, datetime.fromtimestamp(edit.time))
-            for edit in edits
-            for triple in edit.added
-            if triple in present
+            for triple, edit in told
         ]
+        return sorted(facts, key=lambda fact: fact.number)
 
     def undo(self, number: int | None = None) -> Edit:
         """Take back the last thing told, or the one with that number.
@@ -201,10 +200,9 @@ class PersonalModel:
             then: PersonalModel = object.__new__(PersonalModel)
             then.user, then._lock, then._last, then._plain = self.user, self._lock, None, self._plain
             then._journal = Journal()
-            frozen = self._lm.graph.as_of(number)
-            kept = PersonalGraph(frozen.base, then._journal, self.user)
-            kept.append(frozen.history())
-            then._lm = self._lm.with_graph(kept)
+            graph = PersonalGraph(self._lm.graph.base, then._journal, self.user)
+            graph.append(self._lm.graph.as_of(number).history())
+            then._lm = self._lm.with_graph(graph)
         yield then
 
     # asyncio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,20 @@ def test_by_similarity_the_first_fact_of_an_entity_is_one_pass_for_all_users(tin
     passes.clear()
     edit(users[0], request("Norrish", "Ada Brun speaks"))  # the entity has a fact: questions are compared first
     assert len(passes) == 2
+
+
+@pytest.mark.parametrize(("bearing", "left"), [(0.99, ["Tarsil", "Quindle"]), (0.9995, ["Quindle"])])
+def test_only_an_answer_to_the_same_question_takes_the_place_of_another(
+    tiny_lm: LM, monkeypatch: pytest.MonkeyPatch, bearing: float, left: list[str]
+) -> None:
+    settings = KGTHyperParams(relation_source="query", reading="stored")
+    model = KGEnhancedLM(*tiny_lm, PersonalGraph(MemoryGraph(())), settings)
+    edit(model, request())
+    monkeypatch.setattr(
+        model.retrieval, "bearings", lambda asked: [[math.log(bearing)] * len(one.stored) for one in asked]
+    )
+    edit(model, request("Quindle", "Ada Brun drinks"))
+    assert [triple.tail for triple in model.graph.triples_from("Ada Brun")] == left
 
 
 def test_a_batch_is_one_edit_after_the_other(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:

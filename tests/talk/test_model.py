@@ -52,6 +52,8 @@ def test_a_later_answer_takes_the_place_of_an_earlier_one() -> None:
     assert "no longer" in str(second)
     assert [fact.answer for fact in me.facts()] == ["Dutch"]
     assert me.ask(TONGUE, 4).text.startswith("Dutch")
+    third = me.tell(TONGUE, "French")  # told again, it is one fact: the last time counts
+    assert [(fact.number, fact.answer) for fact in me.facts()] == [(third.edit.number, "French")]
 
 
 def test_a_relation_may_be_named() -> None:
