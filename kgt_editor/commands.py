@@ -25,6 +25,12 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
+def add_placement(add: Callable[..., Any]) -> None:
+    """Adds the options that say where a language model runs, and in which number format, with a parser's ``add``."""
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+
+
 def positive(text: str) -> int:
     """An argument's type: a whole number above zero, of no more than 63 bits."""
     if not text.isascii() or not text.isdigit() or not text.strip("0"):

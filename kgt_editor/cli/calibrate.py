@@ -42,8 +42,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="which records are drawn (default: %(default)s)")
     add("--out", type=Path, metavar="FILE", help="YAML to write (default: hparams/KGT/<model>.yaml)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting that is kept as it is; repeatable")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+    commands.add_placement(add)
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -37,8 +37,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     add(
         "--tokens", type=commands.positive, default=64, metavar="N", help="of an answer, at most (default: %(default)s)"
     )
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
+    commands.add_placement(add)
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -127,27 +126,32 @@ class Conversation:
             self._console.print(Text(str(error), "red"))
 
     def _ask(self, question: str) -> None:
-        answer = self._me.ask(question, self._tokens, lambda part: self._console.print(Text(part), end=""))
+        answer = self._me.ask(question, self._tokens, self._write)
         self._answered = True
         self._console.print()
         for fact in answer.facts:
-            self._below(" | ".join(fact.triple))
+            self._below(fact.triple.line)
+
+    def _write(self, part: str) -> None:
+        self._console.print(Text(commands.printable(part)), end="")
 
     def _fix(self, given: str) -> None:
         answer, _, subject = (part.strip() for part in given.partition("|"))
         self._below(str(self._me.correct(answer, subject or None)))
 
     def _why(self, _: str) -> None:
-        for fact in self._me.why():
+        facts = self._me.why()
+        for fact in facts:
             told = f"told: {fact.feedback.query} -> {fact.feedback.answer}" if fact.feedback else "of the base graph"
-            self._below(f"{' | '.join(fact.triple)} ({told}; bears on the question with {fact.relevance:.2f})")
-        if not self._me.why():
+            self._below(f"{fact.triple.line} ({told}; bears on the question with {fact.relevance:.2f})")
+        if not facts:
             self._below("no fact: the model answered by itself")
 
     def _facts(self, _: str) -> None:
-        for fact in self._me.facts():
+        facts = self._me.facts()
+        for fact in facts:
             self._below(str(fact))
-        if not self._me.facts():
+        if not facts:
             self._below("nothing was told yet")
 
     def _undo(self, number: str) -> None:
@@ -171,4 +175,4 @@ class Conversation:
         raise EOFError
 
     def _below(self, text: str) -> None:
-        self._console.print(Text(f"  {text}", "dim"))
+        self._console.print(Text(f"  {commands.printable(text)}", "dim"))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kgt_editor.cli.launch import add_options, check_options, workers_of
-from kgt_editor.commands import INTERRUPTED, Parser, positive, run
+from kgt_editor.commands import INTERRUPTED, Parser, add_placement, positive, run
 from kgt_editor.data.base import check_name
 from kgt_editor.editors.names import registry_of
 from kgt_editor.errors import UsageError
@@ -76,9 +76,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="EDITOR.KEY=VALUE", help="change a hyperparameter; repeatable")
     add("--graph", metavar="world|none|FILE", help="base graph of kgt (default: what its hyperparameters say)")
     add("--easyedit-hparams", type=Path, metavar="DIR", help="EasyEdit's YAMLs (default: ours, then its clone's)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add_placement(add)
     add("--device-map", metavar="auto", help="spread a model over all GPUs, and main memory, by accelerate")
-    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="default: %(default)s")
     add(
         "--batch-size",
         type=_batch_size,

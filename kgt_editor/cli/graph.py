@@ -171,7 +171,7 @@ def _history(options: argparse.Namespace) -> None:
         print(_line(entry) + (f"  (taken back by {undone[entry.number]})" if entry.number in undone else ""))
         for mark, triples in (("+", entry.added), ("-", entry.removed)):
             for triple in triples:
-                print(f"       {mark} {' | '.join(triple)}")
+                print(f"       {mark} {triple.line}")
 
 
 def _line(entry: Edit) -> str:

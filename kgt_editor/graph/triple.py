@@ -43,6 +43,11 @@ class Triple(_Parts):
             )
         return super().__new__(cls, head, relation, tail)
 
+    @property
+    def line(self) -> str:
+        """As people read it: ``head | relation | tail``."""
+        return " | ".join(self)
+
 
 def stored_triple(parts: tuple[str, str, str]) -> Triple:
     """The triple of a row that was checked when it was stored."""

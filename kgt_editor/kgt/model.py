@@ -19,6 +19,7 @@ from kgt_editor.lm import batching, chat
 from kgt_editor.lm.contrast import Context, Contrast
 from kgt_editor.lm.prompted import PromptedLM, Show, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
+from kgt_editor.lm.stopping import first_line
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
 
 
@@ -178,21 +179,29 @@ class KGEnhancedLM(PromptedLM):
         """The greedy answers, see :meth:`PromptedLM.answer`; with ``inference: marginal`` each is shown when whole."""
         if self.hparams.inference == "top1":
             return super().answer_many(prompts, max_new_tokens, show)
-        answers = []
-        for prompt in prompts:
-            answers.append(self._answer_marginal(prompt, max_new_tokens))
-            if show:
-                show(answers[-1])
-        return answers
+        facts = self.facts(prompts)
+        return [self.answer_from(*one, max_new_tokens, show) for one in zip(prompts, facts, strict=True)]
 
-    def _answer_marginal(self, prompt: str, max_new_tokens: int) -> str:
-        facts = self.facts([prompt])[0]
+    @torch.no_grad()
+    def answer_from(
+        self, prompt: str, facts: Sequence[RelevantTriple], max_new_tokens: int = 16, show: Show = None
+    ) -> str:
+        """As :meth:`answer`, by facts looked up before (:meth:`facts`); the plain LM's answer where there are none."""
+        if self.hparams.inference == "top1":
+            return self.answer_contexts([prompt], [self._context(prompt, facts)], max_new_tokens, show)[0]
+        answer = self._answer_marginal(prompt, facts, max_new_tokens)
+        if show:
+            show(answer)
+        return answer
+
+    def _answer_marginal(self, prompt: str, facts: Sequence[RelevantTriple], max_new_tokens: int) -> str:
         texts = [self.reasoning_prompt(prompt.strip(), fact.triple, fact.feedback) for fact in facts] or [
             prompt.strip()
         ]
         weights = [fact.probability for fact in facts] or [1.0]
         contexts = encode(self.tok, texts)
-        return self._first_line(marginal.decode(self.lm, contexts, weights, self.tok.eos_token_id, max_new_tokens))
+        written = marginal.decode(self.lm, contexts, weights, self.tok.eos_token_id, max_new_tokens)
+        return first_line(self._text(written))
 
     def _check_top1(self, name: str) -> None:
         if self.hparams.inference != "top1":

@@ -26,6 +26,7 @@ from kgt_editor.kgt.representation import (
     asked_of,
     cued,
     is_question,
+    masked,
     neutral_sentences,
 )
 from kgt_editor.lm.continuations import continuation_log_probs
@@ -157,7 +158,7 @@ def from_query(query: str, subject: str) -> str:
     gives "was born in", "The mother tongue of Danielle Darrieux is" gives "mother tongue of … is". Words that are a
     known relation's label become its phrase.
     """
-    words = " ".join(re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", PLACE, query, flags=re.IGNORECASE).split())
+    words = " ".join(masked(query, subject, PLACE).split())
     words = words.rstrip("?.:; ") if is_question(words) else words.rstrip(".:;, ")
     words = re.sub(rf"^{PLACE}(?:['\u2019]s)?[\s,]*", "", words)
     words = _LEADING.sub("", words) or words

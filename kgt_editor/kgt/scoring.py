@@ -77,13 +77,12 @@ def _score_by_similarity(asked: Sequence[PlannedEdit], proposals: Sequence[list[
     One forward pass compares questions, where a head has triples already, and one reads; for all edits together.
     """
     listed = [one.model.candidates(one.head, one.request.prompt) for one in asked]
-    known = [one for one, there in zip(asked, listed, strict=True) if there]
     questions = [
         one.model.retrieval.asked(one.request.prompt, one.request.subject, there)
         for one, there in zip(asked, listed, strict=True)
         if there
     ]
-    bearings = iter(known[0].model.retrieval.bearings(questions) if known else ())
+    bearings = iter(asked[0].model.retrieval.bearings(questions) if questions else ())
     plans = [
         _Plan.of(one, proposed, dict(zip(there, next(bearings) if there else (), strict=True)))
         for one, proposed, there in zip(asked, proposals, listed, strict=True)

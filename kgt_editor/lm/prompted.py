@@ -19,7 +19,7 @@ from kgt_editor.lm.length import check_length
 from kgt_editor.lm.passes import in_passes
 from kgt_editor.lm.prefix import left_pad, logits_behind, mask_of, next_token_loss
 from kgt_editor.lm.scoring import TargetScore, score_targets
-from kgt_editor.lm.stopping import BehindFirstLine
+from kgt_editor.lm.stopping import BehindFirstLine, first_line
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
 
 #: Keywords of a causal LM's forward that change nothing here.
@@ -162,7 +162,13 @@ class PromptedLM(nn.Module):
     @torch.no_grad()
     def answer_many(self, prompts: Sequence[str], max_new_tokens: int = 16, show: Show = None) -> list[str]:
         """:meth:`answer` of many prompts, some of them a forward pass; ``show`` is for one prompt alone."""
-        contexts = self.contexts(prompts, max_new_tokens)
+        return self.answer_contexts(prompts, self.contexts(prompts, max_new_tokens), max_new_tokens, show)
+
+    @torch.no_grad()
+    def answer_contexts(
+        self, prompts: Sequence[str], contexts: Sequence[Context], max_new_tokens: int = 16, show: Show = None
+    ) -> list[str]:
+        """:meth:`answer_many` behind ``contexts[i]``, which stands in place of ``prompts[i]``."""
         answers: dict[int, str] = {}
         # Prompts of one kind and of about one length together: what is answered plainly costs one pass, not two.
         order = sorted(range(len(prompts)), key=lambda i: (self._needs_plain(contexts[i]), len(contexts[i].text)))
@@ -172,13 +178,10 @@ class PromptedLM(nn.Module):
             own = encode(self.tok, [(contexts[i].plain or prompts[i]).rstrip() for i in part])
             stop = StoppingCriteriaList([BehindFirstLine(self._text, show)])
             new = self._write(own, [contexts[i] for i in part], max_new_tokens=max_new_tokens, stopping_criteria=stop)
-            answers.update(zip(part, map(self._first_line, new.tolist()), strict=True))
+            answers.update((i, first_line(self._text(ids))) for i, ids in zip(part, new.tolist(), strict=True))
 
         in_passes(len(order), lambda start: _ANSWERS_AT_ONCE, run)
         return [answers[index] for index in range(len(prompts))]
-
-    def _first_line(self, ids: list[int]) -> str:
-        return self._text(ids).strip().split("\n")[0]
 
     def _text(self, ids: list[int]) -> str:
         return str(self.tok.decode(ids, skip_special_tokens=True))

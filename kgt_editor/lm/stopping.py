@@ -12,6 +12,11 @@ from transformers import StoppingCriteria
 _PART_OF_A_LETTER = "\ufffd"  # what a token gives that is not all of one
 
 
+def first_line(text: str) -> str:
+    """The first line of a text that holds anything."""
+    return text.strip().split("\n")[0]
+
+
 class BehindFirstLine(StoppingCriteria):
     """Ends a row when its first line that holds anything is over: what would come behind is cut off anyway.
 
@@ -29,7 +34,7 @@ class BehindFirstLine(StoppingCriteria):
         if self._start is None:  # it is asked behind the first new token
             self._start = input_ids.shape[1] - 1
         texts = [self._text(row) for row in input_ids[:, self._start :].tolist()]
-        line = texts[0].strip().split("\n")[0]
+        line = first_line(texts[0])
         if self._show and len(line) > self._shown and not line.endswith(_PART_OF_A_LETTER):
             self._show(line[self._shown :])
             self._shown = len(line)

@@ -28,8 +28,7 @@ class Fact(NamedTuple):
     when: datetime
 
     def __str__(self) -> str:
-        head, relation, tail = self.triple
-        return f"{self.number}. {head} | {relation} | {tail}  ({self.question} -> {self.answer}, {self.when:%Y-%m-%d})"
+        return f"{self.number}. {self.triple.line}  ({self.question} -> {self.answer}, {self.when:%Y-%m-%d})"
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,6 @@ class Told:
     says: str
 
     def __str__(self) -> str:
-        stored = "; ".join(" | ".join(triple) for triple in self.edit.added) or "known already"
-        gone = "".join(f"; no longer: {' | '.join(triple)}" for triple in self.edit.removed)
+        stored = "; ".join(triple.line for triple in self.edit.added) or "known already"
+        gone = "".join(f"; no longer: {triple.line}" for triple in self.edit.removed)
         return f"{stored}{gone}{'' if self.followed else ' (kept, but asked again the model says otherwise)'}"

@@ -29,7 +29,6 @@ from kgt_editor.errors import UsageError
 from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
-from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.kgt.editor import edit
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
@@ -84,7 +83,6 @@ class PersonalModel:
         graph_of_user = PersonalGraph(base_graph(graph or settings.graph), self._journal, user)
         lm, tok, self._lock = _loaded(model, device, dtype)
         self._lm = KGEnhancedLM(lm, tok, graph_of_user, settings)
-        self._plain = self._lm.with_graph(PersonalGraph(MemoryGraph()))
         self._last: Answer | None = None
 
     # Asking
@@ -198,7 +196,7 @@ class PersonalModel:
             self._lm.graph.refresh()
             number = when if isinstance(when, int) else self._number_at(when)
             then: PersonalModel = object.__new__(PersonalModel)
-            then.user, then._lock, then._last, then._plain = self.user, self._lock, None, self._plain
+            then.user, then._lock, then._last = self.user, self._lock, None
             then._journal = Journal()
             graph = PersonalGraph(self._lm.graph.base, then._journal, self.user)
             graph.append(self._lm.graph.as_of(number).history())
@@ -226,11 +224,10 @@ class PersonalModel:
         # By ``retrieval``, what passes the guard is read whole.
         least = _LIKELY if self._lm.hparams.guard == "similarity" else 0.0
         facts = tuple(fact for fact in self._lm.explain(question) if fact.relevance >= least)
-        if facts:
-            return Answer(question, self._lm.answer(question, max_new_tokens, show), facts)
-        tok = self._lm.tok
-        prompt = chat.as_chat(tok, question) if chat.has_template(tok) else cued(question)
-        return Answer(question, self._plain.answer(prompt, max_new_tokens, show), ())
+        prompt, tok = question, self._lm.tok
+        if not facts:
+            prompt = chat.as_chat(tok, question) if chat.has_template(tok) else cued(question)
+        return Answer(question, self._lm.answer_from(prompt, facts, max_new_tokens, show), facts)
 
     def _written(self, answer: str) -> str:
         """An answer as it stands inside a sentence, where it was written as one: "Vegetables." is "vegetables"."""

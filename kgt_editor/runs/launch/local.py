@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,8 @@ class LocalLauncher:
                 f"use --jobs {len(gpus)} or fewer, --device cpu, or --share-gpus where times do not matter"
             )
         self.has_gpus = bool(gpus)
-        share = max(1, len(gpus) // jobs)
-        dealt = list(gpus) if jobs <= len(gpus) else [gpus[place % len(gpus)] for place in range(jobs) if gpus]
-        self._places = [tuple(dealt[place * share : (place + 1) * share]) for place in range(jobs)]
+        dealt = cycle(gpus)
+        self._places = [tuple(islice(dealt, max(1, len(gpus) // jobs))) for _ in range(jobs)]
 
     def __enter__(self) -> LocalLauncher:
         return self
