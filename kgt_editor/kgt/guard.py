@@ -42,14 +42,17 @@ class Asked(NamedTuple):
 def bearing(
     representations: Representations, asked: Sequence[Asked], midpoint: float, slope: float
 ) -> list[list[float]]:
-    """For each question and each of its triples log P(z|q); one forward pass or few for all that is new."""
-    found = similarities(representations, asked)
+    """For each question and each of its triples log P(z|q); one forward pass or few for all that is new.
+
+    A question that is each triple's own is compared with nothing.
+    """
+    same = [[same_question(one.query, stored) for stored in one.stored] for one in asked]
+    found = iter(similarities(representations, [one for one, alike in zip(asked, same, strict=True) if not all(alike)]))
     return [
-        [
-            0.0 if same_question(one.query, stored) else value
-            for stored, value in zip(one.stored, curve(values, midpoint, slope), strict=True)
-        ]
-        for one, values in zip(asked, found, strict=True)
+        [0.0] * len(alike)
+        if all(alike)
+        else [0.0 if equal else value for equal, value in zip(alike, curve(next(found), midpoint, slope), strict=True)]
+        for alike in same
     ]
 
 

@@ -15,10 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from kgt_editor.lm.continuations import continuation_log_probs
-from kgt_editor.lm.forward import takes
 from kgt_editor.lm.target import TargetScore
 
 #: a, or ``adaptive``.
@@ -203,60 +201,3 @@ def joined(
             tokens = ids[row, places[0] : places[-1] + 1].to(read.device)
             found[row, before] = along(both[0][before], both[1][before], tokens, weight, contrast)
     return found
-
-
-class PlainBeside(LogitsProcessor):
-    """Runs the plain prompts beside those with facts while transformers generates, and combines the two.
-
-    Args:
-        model: the model that generates.
-        ids, mask: the plain prompts, padded on the left, shape (rows, length).
-        start: length of the prompts that ``generate`` is given; what it has written comes behind.
-        weights: of the reading, one a row; a row of weight 0 is given its plain prompt by the caller and left alone.
-        contrast: see the module.
-    """
-
-    def __init__(
-        self, model: Any, ids: Tensor, mask: Tensor, start: int, weights: Sequence[float], contrast: Contrast
-    ) -> None:
-        self._model, self._ids, self._mask, self._start = model, ids, mask, start
-        self._weights, self._contrast = torch.tensor(weights, device=ids.device)[:, None], contrast
-        self._cache: Any = None
-        self._shares: Shares | None = None
-        self._last: tuple[Tensor, Tensor] | None = None
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        new = input_ids[:, self._start :]
-        plain = self._next(new)
-        weights = self._weights.repeat_interleave(len(input_ids) // len(self._weights), 0)
-        read = contrasted(scores.float().log_softmax(-1), plain, self._contrast)
-        if self._shares is None or self._last is None:
-            self._shares = Shares.of(weights)
-        else:
-            self._shares = self._shares.behind(new[:, -1:], *self._last)
-        self._last = read, plain
-        return torch.where(weights > 0, self._shares.mixed(read, plain), scores.float())  # type: ignore[return-value]
-
-    def _next(self, new: Tensor) -> Tensor:
-        """Log probabilities of the token behind the plain prompts and what was written, shape (rows, vocabulary)."""
-        several = len(new) // len(self._ids)
-        if several > 1:  # several samples a prompt
-            self._ids, self._mask = (part.repeat_interleave(several, 0) for part in (self._ids, self._mask))
-            self._weights = self._weights.repeat_interleave(several, 0)
-        written = torch.ones_like(new)
-        mask = torch.cat([self._mask, written.to(self._mask.dtype)], dim=1)
-        ids = torch.cat([self._ids, new], dim=1)
-        places = (mask.cumsum(1) - 1).clamp(min=0)
-        ahead = 0 if self._cache is None else ids.shape[1] - 1
-        inputs = {
-            "attention_mask": mask,
-            "position_ids": places[:, ahead:],
-            "past_key_values": self._cache,
-            "use_cache": takes(self._model, "past_key_values"),  # a model without such a cache reads all anew
-        }
-        out = self._model(
-            input_ids=ids[:, ahead:], **{name: value for name, value in inputs.items() if takes(self._model, name)}
-        )
-        self._cache = getattr(out, "past_key_values", None)
-        log_probs: Tensor = out.logits[:, -1].float().log_softmax(-1)
-        return log_probs

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kgt_editor.lm.forward import takes
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.tokens import encode
 
@@ -42,7 +43,9 @@ def hidden_states(model: Any, tok: Any, texts: Sequence[str], layers: Sequence[i
             ids[number, : len(rows[index])] = torch.tensor(rows[index])
             mask[number, : len(rows[index])] = 1
         device = device_of(model)
-        out = model(input_ids=ids.to(device), attention_mask=mask.to(device), output_hidden_states=True)
+        # Nothing is predicted here: of the logits as few as can be.
+        kept = {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}
+        out = model(input_ids=ids.to(device), attention_mask=mask.to(device), output_hidden_states=True, **kept)
         # One layer after the other: layers of a model spread over several devices lie on different ones.
         states = torch.stack([out.hidden_states[layer].float().cpu() for layer in layers], dim=1)
         for number, index in enumerate(part):

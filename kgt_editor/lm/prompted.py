@@ -8,19 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers import StoppingCriteriaList
 from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.lm import chat
-from kgt_editor.lm.contrast import Context, Contrast, Mixed, PlainBeside, joined, score_both, score_mixed
+from kgt_editor.lm.contrast import Context, Contrast, Mixed, joined, score_both, score_mixed
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.length import check_length
 from kgt_editor.lm.passes import in_passes
-from kgt_editor.lm.prefix import left_pad, logits_behind, mask_of, next_token_loss
+from kgt_editor.lm.prefix import logits_behind, mask_of, next_token_loss
 from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.stopping import BehindFirstLine, first_line
 from kgt_editor.lm.tokens import continuation_ids_batch, encode
+from kgt_editor.lm.writing import Asked, write
 
 #: Keywords of a causal LM's forward that change nothing here.
 _IGNORED = {"use_cache", "return_dict", "token_type_ids"}
@@ -188,20 +189,12 @@ class PromptedLM(nn.Module):
 
     def _write(self, own: Sequence[list[int]], contexts: Sequence[Context], **kwargs: Any) -> Tensor:
         """What is written behind each context, shape (rows, new tokens); ``own`` are the prompts' token ids."""
-        pad = self.tok.pad_token_id or 0
         read = iter(encode(self.tok, [context.text.rstrip() for context in contexts if context.weight]))
-        rows = [next(read) if context.weight else ids for context, ids in zip(contexts, own, strict=True)]
-        ids, mask = left_pad(rows, pad, self.device)
-        kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": pad, **kwargs}
-        if any(self._needs_plain(context) for context in contexts):
-            if int(kwargs["num_beams"]) > 1:
-                raise KgtError("answers read off two prompts are written without beams: leave num_beams at 1")
-            plain = left_pad(own, pad, self.device)
-            weights = [context.weight for context in contexts]
-            beside = PlainBeside(self.lm, *plain, ids.shape[1], weights, self.contrast)
-            kwargs["logits_processor"] = LogitsProcessorList([beside, *(kwargs.get("logits_processor") or ())])
-        out: Tensor = self.lm.generate(input_ids=ids, attention_mask=mask, **kwargs)
-        return out[:, ids.shape[1] :]
+        asked = [
+            Asked(next(read) if context.weight else [], ids, context.weight)
+            for context, ids in zip(contexts, own, strict=True)
+        ]
+        return write(self.lm, self.tok.pad_token_id or 0, asked, self.contrast, **kwargs)
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:

@@ -19,7 +19,9 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates
+from kgt_editor.lm import prompted
 from kgt_editor.lm.tokens import encode
+from kgt_editor.lm.writing import write
 
 WithTemplate = Callable[[str], Any]
 TEMPLATES = Templates()
@@ -103,7 +105,9 @@ def test_chat_needs_a_template(tiny_llama: tuple[Any, Any]) -> None:
         reader(tiny_llama[1], "chat")
 
 
-def test_a_chat_comes_out_of_generate_with_its_marks(tiny_llama: tuple[Any, Any], with_template: WithTemplate) -> None:
+def test_a_chat_comes_out_of_generate_with_its_marks(
+    tiny_llama: tuple[Any, Any], with_template: WithTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, tok = tiny_llama[0], with_template("<s>" + CHATML)
     model.resize_token_embeddings(len(tok))
     text = tok.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=True)
@@ -116,7 +120,15 @@ def test_a_chat_comes_out_of_generate_with_its_marks(tiny_llama: tuple[Any, Any]
     personal.generate(ids, max_new_tokens=1)
     assert asked[0] == ids[0].tolist()  # an empty graph changes nothing
     graph.commit(TOLD.query, TOLD.answer, [TRIPLE])
-    asked.clear()
+    read: list[str] = []
+
+    def spy(lm: Any, pad: int, rows: Any, *rest: Any, **settings: Any) -> Any:
+        read.extend(tok.decode(row.text) for row in rows)
+        return write(lm, pad, rows, *rest, **settings)
+
+    monkeypatch.setattr(prompted, "write", spy)
     personal.generate(ids, max_new_tokens=1)
-    read = [tok.decode(row) for row in asked if len(row) > ids.shape[1]]
-    assert any(SENTENCE in text and text.count("<|im_start|>") == 2 and text.count("<s>") == 1 for text in read)
+    (text,) = read
+    assert SENTENCE in text
+    assert text.count("<|im_start|>") == 2
+    assert text.count("<s>") == 1

@@ -26,6 +26,7 @@ def test_a_row_ends_behind_its_first_line_that_holds_something() -> None:
 
 def test_nothing_is_written_behind_the_line_of_an_answer(tiny_lm: LM, monkeypatch: Any) -> None:
     model = Beside(*tiny_lm)
+    model.answer("Ada Brun was born in", 1)  # how the model's texts may be put together is found out
     steps: list[int] = []
     monkeypatch.setattr(PromptedLM, "_text", lambda self, ids: "ab\ncd"[: len(ids)])
     tiny_lm[0].register_forward_hook(lambda *_: steps.append(1))
