@@ -1,6 +1,7 @@
 """What one edit costs: KGT against its plain form, a forward pass, and other editors, on one model in one process.
 
     python benchmarks/measure/edit_cost.py --model shape:gpt2-small --threads 2 --out results/edit_cost.json
+    python benchmarks/measure/edit_cost.py --model smollm2-135m --settings shipped --threads 2
 
 Every round takes one record of the world and runs everything on it once, in turn, so that what disturbs the machine
 disturbs all of it; medians over the rounds are compared, as ratios. Random weights cost what trained ones do, with one
@@ -29,10 +30,10 @@ from kgt_editor.errors import KgtError
 from kgt_editor.runs.environment import environment
 
 ASKED = {
-    "kgt_rank / forward": 6.0, "plain rank / kgt_rank": 3.0, "plain generate / kgt_generate": 1.5,
-    "rome / kgt_rank": 15.0, "ft / kgt_rank": 2.0, "mend / kgt_rank": 1.0, "one by one / batch": 3.0,
-    "edit memory / inference memory": 1.05, "answer with a fact / plain answer": 2.2,
-    "answer without facts / plain answer": 1.05,
+    "kgt_query / forward": 1.3, "kgt_user / forward": 1.3, "kgt_rank / forward": 2.5,
+    "rome / kgt": 40.0, "mend / kgt": 1.0, "ke / kgt": 0.6, "one by one / batch": 2.0,
+    "first token with a fact / plain first token": 1.6, "first token without facts / plain first token": 1.03,
+    "answer with a fact / plain answer": 1.15, "edit memory / inference memory": 1.05,
 }  # fmt: skip
 BATCH = 32  # users whose edits are timed one by one and together
 
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """All measurements of one model."""
     torch.set_num_threads(args.threads)
     others = [name for name in args.editors.split(",") if name]
-    bench = Bench(args.model, args.device, args.dtype, others)
+    bench = Bench(args.model, args.device, args.dtype, others, args.settings == "printed")
+    own = f"kgt_{bench.source}"
     users = sorted({BATCH, *map(int, args.users.split(","))})
     records = load_world().sample(args.edits + args.warm_up + max(users), args.seed)
     rounds, batch = records[: args.edits + args.warm_up], records[-max(users) :]
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     median = {name: statistics.median(values) for name, values in seconds.items()}
     say(f"medians of {len(rounds)} rounds: {median}")
     peak = {name: statistics.median(values) for name, values in peaks.items()}
-    widths = [bench.tokens("rank", record) for record in rounds]
+    widths = [bench.tokens(bench.source, record) for record in rounds]
     floor = floors(median["pass of 1 token"], median[f"pass of {WIDE} tokens"], widths)
     turns = range(args.batches + 1)  # the first one warms up
     pairs = [[bench.batch_seconds(batch[:BATCH], together) for together in (False, True)] for _ in turns][1:]
@@ -58,29 +60,31 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     together = statistics.median(together for _, together in pairs) / BATCH
     ratios = {
-        "kgt_rank / forward": median["kgt_rank"] / median["forward"],
-        "kgt_rank / query": median["kgt_rank"] / median["query"],
+        **{f"{name} / forward": median[name] / median["forward"] for name in median if name.startswith("kgt_")},
+        "kgt / query": median[own] / median["query"],
         **{
             f"plain {source} / kgt_{source}": median[f"plain {source}"] / median[f"kgt_{source}"]
             for source in ("rank", "generate")
             if f"plain {source}" in median
         },
-        **{f"{name} / kgt_rank": median[name] / median["kgt_rank"] for name in others if name in median},
-        "kgt_user / forward": median["kgt_user"] / median["forward"],
-        "kgt_rank / its floor": median["kgt_rank"] / floor["one edit"],
+        **{f"{name} / kgt": median[name] / median[own] for name in others if name in median},
+        "kgt / its floor": median[own] / floor["one edit"],
         "edit of a batch / its floor": together / floor["edit of a batch"],
         "floor of one edit / floor in a batch": floor["one edit"] / floor["edit of a batch"],
         **{
-            f"{name} / plain answer": median[name] / median["plain answer"]
+            f"{name} / plain {kind}": median[name] / median[f"plain {kind}"]
+            for kind in ("first token", "answer")
             for name in median
-            if name.startswith("answer")
+            if name.startswith(kind)
         },
-        "edit memory / inference memory": peak["kgt_rank"] / peak["forward"],
+        "edit memory / inference memory": peak[own] / peak["forward"],
         "one by one / batch": statistics.median(alone / together for alone, together in pairs),
     }
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "model": args.model,
+        "settings": args.settings,
+        "relation_source": bench.source,
         "parameters": sum(value.numel() for value in bench.lm.parameters()),
         "dtype": args.dtype,
         **environment(bench.device),
@@ -148,6 +152,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="shape:gpt2-small", help="default %(default)s")
     parser.add_argument("--editors", default="rome,mend,ke,ft", help="timed beside KGT (default %(default)s)")
+    parser.add_argument(
+        "--settings",
+        choices=("printed", "shipped"),
+        default="printed",
+        help="KGT as the paper prints it, or as it ships for the model (default %(default)s)",
+    )
     parser.add_argument("--edits", type=int, default=20, help="timed rounds (default %(default)s)")
     parser.add_argument("--warm-up", type=int, default=2, help="rounds before them (default %(default)s)")
     parser.add_argument(

@@ -17,7 +17,7 @@ from kgt_editor.editors.base import Editor, create_editor, restore_model
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import KgtError, one_line
-from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.personal import Edit, PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective, relations
@@ -25,6 +25,7 @@ from kgt_editor.kgt.editor import edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.optimizer import OPTIMIZERS
+from kgt_editor.kgt.representation import Representations
 from kgt_editor.kgt.templates import SEPARATOR
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.meter import Measured, measure, synchronise, tidy
@@ -68,9 +69,19 @@ def plain_edit(model: KGEnhancedLM, request: dict[str, Any], source: str) -> Non
 
 
 class Bench:
-    """Everything that is timed, by name, as work on a record."""
+    """Everything that is timed, by name, as work on a record.
 
-    def __init__(self, name: str, device: str, dtype: str, others: list[str]) -> None:
+    Args:
+        name: of the model.
+        device, dtype: as of ``compare.py``.
+        others: editors beside KGT.
+        printed: KGT with the paper's prompts and ``rank``; else with the settings that ship for the model.
+
+    Attributes:
+        source: where the relations of an edit come from, of KGT's own row: ``kgt_<source>``.
+    """
+
+    def __init__(self, name: str, device: str, dtype: str, others: list[str], printed: bool = True) -> None:
         self.lm, self.tok = load_model(name, device, dtype)
         say(f"{name} loaded")
         self.lm.generation_config.eos_token_id = None  # so that every answer has the same length
@@ -93,21 +104,24 @@ class Bench:
                 say(f"{other} prepared")
             tidy(self.device)
             self.own[other] = allocated(self.device) - before
-        # The passes that are counted here are those of the paper's prompts.
-        settings = {**AS_PRINTED, "graph": "world"}
-        kgt = find_hparams(KGTHyperParams, "kgt", name, ROOT / "hparams")[0].override(settings)
+        found = find_hparams(KGTHyperParams, "kgt", name, ROOT / "hparams")[0]
+        kgt = found.override({**AS_PRINTED} if printed else {})
+        self.source = "rank" if printed else kgt.relation_source
+        self.graph = "world" if printed else kgt.graph  # the paper's graphs know some of the subjects
         # A user who has told everything, one of whose facts every query is answered with, and one who told nothing.
         everything = PersonalGraph(base_graph("none"))
         for record in world.records:
-            everything.add(Triple(record.subject, verbalise(record.relation_id), record.target_new))
+            triple = Triple(record.subject, verbalise(record.relation_id), record.target_new)
+            everything.commit(record.query, record.target_new, [triple])
         always = kgt.override({"retrieval_min": 0.0})
         self.known = KGEnhancedLM(self.lm, self.tok, everything, always)
         self.empty = KGEnhancedLM(self.lm, self.tok, PersonalGraph(base_graph("none")), always)
+        sources = ("rank", "generate", "user") if printed else dict.fromkeys((self.source, "rank", "user"))
         self.models = {
             source: KGEnhancedLM(
-                self.lm, self.tok, PersonalGraph(base_graph("world")), kgt.override({"relation_source": source})
+                self.lm, self.tok, PersonalGraph(base_graph(self.graph)), kgt.override({"relation_source": source})
             )
-            for source in ("rank", "generate", "user")
+            for source in sources
         }
 
     def drop(self, name: str, error: Exception) -> None:
@@ -131,14 +145,17 @@ class Bench:
         if "answers" not in without:
             found |= {
                 "plain first token": lambda record: self._plain_answer(record, 1),
-                "first token with a fact": lambda record: self._answer(self.known, record, 1),
+                "first token with a fact": lambda record: self._answer(self.known, record.query, 1),
+                "first token with it, other words": lambda record: self._answer(self.known, _reworded(record), 1),
+                "first token without facts": lambda record: self._answer(self.empty, record.query, 1),
                 "plain answer": lambda record: self._plain_answer(record, NEW_TOKENS),
-                "answer with a fact": lambda record: self._answer(self.known, record, NEW_TOKENS),
-                "answer without facts": lambda record: self._answer(self.empty, record, NEW_TOKENS),
+                "answer with a fact": lambda record: self._answer(self.known, record.query, NEW_TOKENS),
+                "answer with it, other words": lambda record: self._answer(self.known, _reworded(record), NEW_TOKENS),
+                "answer without facts": lambda record: self._answer(self.empty, record.query, NEW_TOKENS),
             }
         for source, model in self.models.items():
             found[f"kgt_{source}"] = lambda record, model=model: self._kgt(model, record)  # type: ignore[misc]
-            if source == "user" or "plain" in without:
+            if source in ("user", "query") or "plain" in without:
                 continue
             found[f"plain {source}"] = lambda record, model=model, source=source: plain_edit(  # type: ignore[misc]
                 model, record.request(), source
@@ -150,7 +167,8 @@ class Bench:
     def reasoning_ids(self, record: Record) -> torch.Tensor:
         """T_reasoning with the edit's own triple and its answer, (1, length)."""
         triple = Triple(record.subject, "has native language", record.target_new)
-        text = f"{self.models['rank'].reasoning_prompt(record.query, triple)} {record.target_new}"
+        told = Edit(0, record.query, record.target_new, added=(triple,))
+        text = f"{self.models['user'].reasoning_prompt(record.query, triple, told)} {record.target_new}"
         return torch.tensor([self.tok(text).input_ids], device=self.device)
 
     @torch.no_grad()
@@ -184,8 +202,9 @@ class Bench:
         settings = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id}
         self.lm.generate(input_ids=ids, attention_mask=mask, max_new_tokens=new_tokens, **settings)
 
-    def _answer(self, model: KGEnhancedLM, record: Record, new_tokens: int) -> None:
-        model.answer(record.query, max_new_tokens=new_tokens)
+    def _answer(self, model: KGEnhancedLM, query: str, new_tokens: int) -> None:
+        ids = torch.tensor([self.tok(query).input_ids], device=self.device)
+        model.generate(ids, max_new_tokens=new_tokens)  # not ``answer``, which may end earlier than the plain model
 
     def _kgt(self, model: KGEnhancedLM, record: Record) -> None:
         edit(model, record.request())
@@ -208,6 +227,8 @@ class Bench:
         """
         if name.startswith("kgt_") or name in ("forward", "query"):
             tidy(self.device)
+        if name.startswith("kgt_") and self.models[self.source].hparams.guard == "similarity":
+            Representations.of(self.lm, self.tok).clear()  # the rows before asked the same question
         before = allocated(self.device)
         found = measure(lambda: task(record), self.device)
         self.undo(name)
@@ -218,7 +239,7 @@ class Bench:
     def batch_seconds(self, records: list[Record], together: bool) -> float:
         """Seconds for the edits of as many users as records, one by one or together."""
         requests = [record.request() for record in records]
-        users = [self.models["rank"].with_graph(PersonalGraph(base_graph("world"))) for _ in records]
+        users = [self.models[self.source].with_graph(PersonalGraph(base_graph(self.graph))) for _ in records]
         synchronise(self.device)
         start = time.perf_counter()
         if together:
@@ -228,6 +249,11 @@ class Bench:
                 edit(user, request)
         synchronise(self.device)
         return time.perf_counter() - start
+
+
+def _reworded(record: Record) -> str:
+    """The question in other words; in its own where the record has no others."""
+    return record.paraphrase_prompts[0] if record.paraphrase_prompts else record.query
 
 
 def say(text: str) -> None:

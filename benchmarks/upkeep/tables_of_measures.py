@@ -8,18 +8,28 @@ from tables_common import RESULTS, read, share, table
 
 RECALLED = ("edit_prompts", "paraphrase_prompts", "held_out")
 COSTS = {
-    "kgt_rank / forward": "an edit / a forward pass of its reasoning prompt",
-    "kgt_user / forward": "an edit whose relation the user names (`kgt:user`) / that pass",
-    "kgt_rank / its floor": "an edit / its floor: weights read three times, and the arithmetic of its tokens",
+    "kgt_query / forward": "an edit (`query`: the relation in the user's words) / a forward pass of its prompt",
+    "kgt_rank / forward": "an edit (`rank`) / that pass",
+    "kgt_user / forward": "an edit (`kgt:user`: the user names the relation) / that pass",
+    "kgt / its floor": "an edit / its floor: weights read once a pass, and the arithmetic of its tokens",
     "plain rank / kgt_rank": "the method run one prompt at a time / an edit",
     "one by one / batch": "32 users' edits one by one / together",
-    "rome / kgt_rank": "ROME / KGT",
-    "ft / kgt_rank": "FT / KGT",
-    "mend / kgt_rank": "MEND, once trained / KGT",
-    "ke / kgt_rank": "KE, once trained / KGT",
+    "rome / kgt": "ROME / KGT",
+    "ft / kgt": "FT / KGT",
+    "mend / kgt": "MEND, once trained / KGT",
+    "ke / kgt": "KE, once trained / KGT",
+    "first token with a fact / plain first token": "first token of an answer with a fact / the plain model's",
+    "first token with it, other words / plain first token": "the same, asked in other words",
+    "first token without facts / plain first token": "first token without facts / the plain model's",
     "answer with a fact / plain answer": "an answer of 16 tokens with a fact / the plain model's",
+    "answer with it, other words / plain answer": "the same, asked in other words",
     "answer without facts / plain answer": "an answer of 16 tokens without facts / the plain model's",
     "edit memory / inference memory": "peak memory of an edit / of inference",
+}
+# As files before schema version 3 name what is compared with KGT's own row.
+_EARLIER = {
+    "kgt / its floor": "kgt_rank / its floor",
+    **{f"{name} / kgt": f"{name} / kgt_rank" for name in ("rome", "ft", "mend", "ke")},
 }
 KINDS = {
     "again": "the same query answered anew",
@@ -66,11 +76,15 @@ def conflicts(*asked: str) -> str:
     return table(head, rows)
 
 
-def cost(name: str) -> str:
-    """Ratios of ``benchmarks/measure/edit_cost.py``."""
-    ratios = read("cost", f"{name}.json")["ratios"]
-    rows = [[label, f"{ratios[key]:.2f}"] for key, label in COSTS.items() if key in ratios]
-    return table(["ratio of medians", name], rows)
+def cost(*names: str) -> str:
+    """Ratios of ``benchmarks/measure/edit_cost.py``, a column for each file."""
+    files = [read("cost", f"{name}.json")["ratios"] for name in names]
+    rows = []
+    for key, label in COSTS.items():
+        found = [ratios.get(key, ratios.get(_EARLIER.get(key, key))) for ratios in files]
+        if any(value is not None for value in found):
+            rows.append([label, *("-" if value is None else f"{value:.2f}" for value in found)])
+    return table(["ratio of medians", *names], rows)
 
 
 def users_together(name: str) -> str:

@@ -99,6 +99,10 @@ class Representations:
             _OF_MODEL[model] = cls(model, tok)
         return _OF_MODEL[model]
 
+    def clear(self) -> None:
+        """Forget the texts that were asked for."""
+        self._known = {}
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Vectors of length 1, shape (texts, layers * width), fp32: their inner product is the mean cosine.
 

@@ -28,7 +28,7 @@ _LOOKED_AT = 16
 _OF_MODEL: WeakKeyDictionary[Any, Kept] = WeakKeyDictionary()
 
 
-class _Text(NamedTuple):
+class Text(NamedTuple):
     """A text that was read.
 
     Attributes:
@@ -58,6 +58,10 @@ class Batch(NamedTuple):
     mask: Tensor
     cache: DynamicCache | None
 
+    def read(self, ids: list[int], row: int) -> Text:
+        """A row, when ``generate`` is through with it."""
+        return Text(ids, columns(self.cache, row, self.mask[row].nonzero()[:, 0]))
+
 
 class Kept:
     """What one model has read. It has to be one that reads trees (:mod:`kgt_editor.lm.batching`).
@@ -67,7 +71,7 @@ class Kept:
     """
 
     def __init__(self, model: Any) -> None:
-        self._texts: list[_Text] = []  # the one that was used last is the last one
+        self._texts: list[Text] = []  # the one that was used last is the last one
         self._state = _state(model)
         self._most = sum(weight.nbytes for weight in model.parameters()) // _PART
 
@@ -99,18 +103,21 @@ class Kept:
         device = device_of(model)
         behind, seen = left_pad([row[len(text.ids) :] for row, text in zip(rows, known, strict=True)], pad, device)
         ahead, before = left_pad([text.ids for text in known], pad, device)
-        return Batch(torch.cat([ahead, behind], 1), torch.cat([before, seen], 1), _joined(known, ahead.shape[1]))
+        return Batch(torch.cat([ahead, behind], 1), torch.cat([before, seen], 1), joined(known, ahead.shape[1]))
 
-    def add(self, row: list[int], batch: Batch, number: int) -> None:
-        """Keep a row of a batch that was read, with :attr:`Batch.cache` filled in."""
-        places = batch.mask[number].nonzero()[:, 0]
-        layers = [
-            (keys[:, places.to(keys.device)], values[:, places.to(values.device)])
-            for keys, values in _layers(batch.cache, number)
-        ]
-        self._keep(_Text(row, layers))
+    def beginning(self, rows: Sequence[list[int]]) -> Text:
+        """The longest known beginning that any of some texts has; nothing where none has one."""
+        return max((self._known(row) for row in rows), key=lambda text: len(text.ids), default=Text([], []))
 
-    def _known(self, row: list[int]) -> _Text:
+    def add(self, text: Text) -> None:
+        """Keep a text that was read; those that it begins with go."""
+        # The list is put in place whole: other threads go on with the one that they have.
+        texts = [*(old for old in self._texts if _shared(old.ids, text.ids) < len(old.ids)), text]
+        while sum(old.bytes for old in texts) > self._most:
+            del texts[0]
+        self._texts = texts
+
+    def _known(self, row: list[int]) -> Text:
         """The longest known beginning of a row; its last token is left to be read."""
         best, shared = None, 0
         for text in self._texts:
@@ -118,26 +125,24 @@ class Kept:
             if both > shared:
                 best, shared = text, both
         if best is None:
-            return _Text([], [])
+            return Text([], [])
         self._texts = [*(text for text in self._texts if text is not best), best]
-        return _Text(row[:shared], [(keys[:, :shared], values[:, :shared]) for keys, values in best.layers])
+        return Text(row[:shared], [(keys[:, :shared], values[:, :shared]) for keys, values in best.layers])
 
-    def _read_ahead(self, model: Any, ids: list[int], known: _Text) -> _Text:
-        cache = _joined([known], len(known.ids))
+    def _read_ahead(self, model: Any, ids: list[int], known: Text) -> Text:
+        cache = joined([known], len(known.ids))
         device = device_of(model)
         new = torch.tensor([ids[len(known.ids) :]], device=device)
         places = torch.arange(len(known.ids), len(ids), device=device)[None]
         model(input_ids=new, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        text = _Text(ids, _layers(cache, 0))
-        self._keep(text)
+        text = Text(ids, columns(cache, 0, torch.arange(len(ids))))
+        self.add(text)
         return text
 
-    def _keep(self, text: _Text) -> None:
-        # The list is put in place whole: other threads go on with the one that they have.
-        texts = [*(old for old in self._texts if _shared(old.ids, text.ids) < len(old.ids)), text]
-        while sum(old.bytes for old in texts) > self._most:
-            del texts[0]
-        self._texts = texts
+
+def forget(model: Any) -> None:
+    """Keep nothing of what a model has read."""
+    _OF_MODEL.pop(model, None)
 
 
 def reads_on(model: Any) -> bool:
@@ -167,7 +172,7 @@ def _state(model: Any) -> tuple[Any, ...]:
     return tuple(places), tuple(tuple(torch.cat(each).tolist()) for each in looked_at.values())
 
 
-def _joined(texts: Sequence[_Text], width: int) -> DynamicCache:
+def joined(texts: Sequence[Text], width: int) -> DynamicCache:
     """Keys and values of several texts, padded on the left to ``width`` tokens; an empty cache where none has any."""
     cache = DynamicCache()
     some = next((text for text in texts if text.ids), None)
@@ -185,9 +190,12 @@ def _joined(texts: Sequence[_Text], width: int) -> DynamicCache:
     return cache
 
 
-def _layers(cache: Any, row: int) -> list[tuple[Tensor, Tensor]]:
-    """A row's keys and values in every layer, shape (heads, tokens, width)."""
-    return [(layer.keys[row], layer.values[row]) for layer in cache.layers]
+def columns(cache: Any, row: int, places: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of some places of a row, in every layer; shape (heads, places, width)."""
+    return [
+        (layer.keys[row][:, places.to(layer.keys.device)], layer.values[row][:, places.to(layer.values.device)])
+        for layer in cache.layers
+    ]
 
 
 def _shared(left: Sequence[int], right: Sequence[int]) -> int:

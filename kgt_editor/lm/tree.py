@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from kgt_editor.errors import KgtError
 from kgt_editor.lm.forward import check_finite, dtype_of, lowest, takes
+from kgt_editor.lm.kept import Kept, Text, columns, joined, reads_on
 from kgt_editor.lm.layers import device_of, plain_model
 from kgt_editor.lm.length import check_length
 from kgt_editor.lm.rows import Pair
@@ -90,11 +91,25 @@ def tree_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES
         KgtError: a pair is longer than the model's context.
         NumericalError: the model gives NaN.
     """
+    kept = Kept.of(model) if reads_on(model) else None
+    known = kept.beginning([context for context, _ in pairs]) if kept else Text([], [])
+    tree = Tree(model, known)
     found: dict[int, Tensor] = {}
-    for log_probs, members in branch_passes(Tree(model), [at_root(pair) for pair in pairs], max_nodes):
+    for log_probs, members in branch_passes(tree, [_behind(known.ids, pair) for pair in pairs], max_nodes):
         for index, places in members:
             found[index] = log_probs[torch.tensor(places, device=log_probs.device)]
+        if kept:  # of the longest prompt; the others are short, or differ from it at their end alone
+            index, places = max(members, key=lambda member: len(pairs[member[0]][0]))
+            kept.add(tree.read_up_to(pairs[index][0], places[0]))
     return [found[index] for index in range(len(pairs))]
+
+
+def _behind(known: Sequence[int], pair: Pair) -> Branch:
+    """A pair as a branch behind what is known, where it begins so, or at the root."""
+    context, continuation = pair
+    if known and len(known) < len(context) and context[: len(known)] == known:
+        return Branch(context[len(known) :] + continuation, len(context) - len(known), len(known) - 1)
+    return at_root(pair)
 
 
 def branch_passes(
@@ -122,16 +137,22 @@ class Tree:
 
     Args:
         model: a causal LM in evaluation mode that reads trees (see :mod:`kgt_editor.lm.batching`).
+        known: what was read before; its tokens are the first nodes, each behind the one before.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, known: Text | None = None) -> None:
         self._model = model
         self._tokens: list[int] = []
         self._depths: list[int] = []
         self._visible = np.zeros((64, 64), dtype=bool)  # row: a node; true at itself and its ancestors
         self._cache = DynamicCache()
         self._run = 0
+        self._asked: Sequence[int] = ()
         self._children: dict[tuple[int, int], int] = {}  # (parent, token) of the nodes that were not run yet
+        if known is not None and known.ids:
+            self.insert(known.ids)
+            self._cache, self._run = joined([known], len(known.ids)), len(known.ids)
+            self._children.clear()
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -165,6 +186,11 @@ class Tree:
         self._tokens.append(token)
         self._depths.append(depth)
         return node
+
+    def read_up_to(self, ids: list[int], asked: int) -> Text:
+        """What is kept of a text whose last token is the node that was asked for in this place of the last pass."""
+        nodes = np.flatnonzero(self._visible[self._asked[asked]]).tolist()
+        return Text(ids, columns(self._cache, 0, torch.tensor(nodes)))
 
     def cut(self, size: int) -> None:
         """Drop the nodes from number ``size`` on, all of which were run."""
@@ -203,7 +229,7 @@ class Tree:
         else:
             logits = model(input_ids=ids, **inputs).logits[0]
             logits = logits[keep.to(logits.device)]
-        self._run = size
+        self._run, self._asked = size, asked
         self._children.clear()
         log_probs: Tensor = logits.float().log_softmax(-1)
         check_finite(model, log_probs)

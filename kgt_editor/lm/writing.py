@@ -94,5 +94,5 @@ def _together(
     )
     for number, one in enumerate(asked):
         if kept and one.read:
-            kept.add(one.read, batch, number)
+            kept.add(batch.read(one.read, number))
     return out[: len(asked), batch.ids.shape[1] :]

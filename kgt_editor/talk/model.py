@@ -34,7 +34,7 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.representation import cued
 from kgt_editor.kgt.retrieval import RelevantTriple
-from kgt_editor.lm import chat
+from kgt_editor.lm import chat, kept
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.prompted import Show
 from kgt_editor.lm.scoring import score_targets
@@ -45,6 +45,9 @@ _LIKELY = 0.5  # P(z|q) from which on a fact is read
 # Beginnings behind which a word stands in the middle of a sentence.
 _MIDDLES = ("We talked about", "He wrote about", "They thought of")
 _LONGEST_CHECKED = 32  # tokens of an answer in which something told is looked for
+
+# transformers cannot load models in two threads at once; and two users are to have one model, not two.
+_LOADING = threading.Lock()
 
 
 class PersonalModel:
@@ -175,11 +178,12 @@ class PersonalModel:
             return self._lm.graph.undo(number)
 
     def forget(self) -> None:
-        """Delete all that this user told, from the file too. It cannot be taken back."""
+        """Delete all that this user told, from the file and from memory too. It cannot be taken back."""
         with self._lock:
             self._lm.graph.refresh()
             if self._lm.graph.history():
                 self._journal.forget(self.user)
+            kept.forget(self._lm.lm)
             self._lm = self._lm.with_graph(PersonalGraph(self._lm.graph.base, self._journal, self.user))
             self._last = None
 
@@ -270,7 +274,12 @@ def _said(text: str, what: str) -> str:
     return text.strip()
 
 
-@cache
 def _loaded(model: str, device: str, dtype: str) -> tuple[Any, Any, threading.RLock]:
     """A language model, its tokenizer, and who may use it: one thread at a time."""
+    with _LOADING:
+        return _of_process(model, device, dtype)
+
+
+@cache
+def _of_process(model: str, device: str, dtype: str) -> tuple[Any, Any, threading.RLock]:
     return (*load_model(model, device, dtype), threading.RLock())

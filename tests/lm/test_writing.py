@@ -13,8 +13,9 @@ from torch import nn
 
 from kgt_editor.lm import kept, writing
 from kgt_editor.lm.batching import Way
+from kgt_editor.lm.continuations import continuation_log_probs
 from kgt_editor.lm.kept import Kept
-from kgt_editor.lm.tokens import encode
+from kgt_editor.lm.tokens import continuation_ids, encode
 from kgt_editor.lm.writing import Asked, write
 
 LM = tuple[Any, Any]
@@ -70,7 +71,7 @@ def test_what_was_read_before_is_not_read_again(tiny_lm: LM, tokens: list[int]) 
     model, tok = tiny_lm
     first, second, _ = asked(tok, weights=(1.0, 1.0, 1.0))
     alone = written(model, [second], 0.0)
-    Kept.of(model)._texts = []
+    kept.forget(model)
     written(model, [first], 0.0)
     tokens.clear()
     assert written(model, [second], 0.0) == alone
@@ -83,7 +84,7 @@ def test_a_long_text_is_read_ahead_alone(tiny_lm: LM, tokens: list[int]) -> None
     model, tok = tiny_lm
     (long, *_) = asked(tok, fact=" ".join([FACT] * 4), weights=(1.0, 1.0, 1.0))
     alone = written(model, [long])
-    Kept.of(model)._texts = []
+    kept.forget(model)
     tokens.clear()
     assert written(model, [long]) == alone
     ahead, both = tokens[:2]
@@ -95,6 +96,32 @@ def adapter(model: Any) -> LoraConfig:
     gpt2 = hasattr(model, "transformer")
     target = "c_proj" if gpt2 else "down_proj"
     return LoraConfig(target_modules=[target], init_lora_weights=False, lora_alpha=64, fan_in_fan_out=gpt2)
+
+
+def test_a_prompt_is_scored_behind_what_was_read_before(tiny_lm: LM, tokens: list[int]) -> None:
+    model, tok = tiny_lm
+    pairs = [continuation_ids(tok, f"{FACT} {prompt}", "Velmora") for prompt in PROMPTS]
+    plain = continuation_ids(tok, PROMPTS[0], "Velmora")
+    expected = continuation_log_probs(model, [*pairs, plain])
+    tokens.clear()
+    found = continuation_log_probs(model, [*pairs, plain])
+    assert all(torch.allclose(*both, atol=1e-4) for both in zip(found, expected, strict=True))
+    again = tokens.pop()
+    kept.forget(model)
+    continuation_log_probs(model, [*pairs, plain])
+    shared = kept._shared(pairs[0][0], pairs[1][0])  # behind that the prompts go apart
+    assert tokens.pop() - again >= shared
+
+
+def test_what_an_edit_read_is_not_read_again_by_the_answer(tiny_lm: LM, tokens: list[int]) -> None:
+    model, tok = tiny_lm
+    (row, *_) = asked(tok)
+    continuation_log_probs(model, [continuation_ids(tok, f"{FACT} {PROMPTS[0]}", "Velmora")])
+    tokens.clear()
+    after_an_edit = written(model, [row])
+    assert tokens[0] <= 2 * len(row.plain)  # both rows, without the fact
+    kept.forget(model)
+    assert written(model, [row]) == after_an_edit
 
 
 def changed_in_place(model: Any) -> None:
