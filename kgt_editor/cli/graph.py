@@ -55,6 +55,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     command = commands.add_parser("users", help="the users of a journal")
     command.add_argument("journal", type=Path, metavar="JOURNAL")
 
+    command = commands.add_parser("verify", help="whether a journal is as it was written")
+    command.add_argument("journal", type=Path, metavar="JOURNAL")
+
     for name, help_ in (
         ("history", "every entry of a user"),
         ("undo", "take back an edit of a user"),
@@ -163,6 +166,17 @@ def _users(options: argparse.Namespace) -> None:
         print(f"{printable(user.name)}\t{count}\t{_time(user.first)}\t{_time(user.last)}")
 
 
+def _verify(options: argparse.Namespace) -> None:
+    journal = _existing(options)
+    found = journal.verify()
+    for text in found:
+        print(printable(text))
+    if found:
+        raise KgtError(f"{options.journal}: {len(found)} things are not as they were written; restore it from a copy")
+    users = journal.users()
+    print(f"{options.journal}: {sum(user.entries for user in users):,} entries of {len(users):,} users are as written")
+
+
 def _history(options: argparse.Namespace) -> None:
     graph = _personal(options)
     entries = graph.history()
@@ -218,6 +232,7 @@ _COMMANDS = {
     "info": _info,
     "show": _show,
     "users": _users,
+    "verify": _verify,
     "history": _history,
     "undo": _undo,
     "forget": _forget,

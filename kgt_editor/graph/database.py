@@ -15,15 +15,17 @@ from kgt_editor.errors import KgtError, UsageError
 MAGIC = b"SQLite format 3\x00"
 
 # SQLite's own words (sqlite3ErrStr) and what can be done about them.
+_DAMAGED = "the file is damaged; restore it from a copy"
 _REMEDIES = {
     "locked": "another process is writing to it; try again when that is done",
     "disk is full": "nothing of this was kept; free some space and repeat it",
     "disk I/O error": "nothing of this was kept; see that the disk has space and works, and repeat it",
     "readonly": "it cannot be written to; see the permissions of the file and its folder",
     "unable to open": "see that the folder exists and the permissions of both",
+    "decode to UTF-8": _DAMAGED,
     "malformed": "the file is damaged or cut off; restore it from a copy",
     "not a database": "the file is damaged or something else; restore it from a copy",
-    "no such table": "the file is damaged; restore it from a copy",
+    "no such": _DAMAGED,
 }
 
 
@@ -56,7 +58,7 @@ class Kind:
 
 
 BASE_GRAPH = Kind("base graph", int.from_bytes(b"KGTB", "big"), 1)
-JOURNAL = Kind("journal of personal graphs", int.from_bytes(b"KGTJ", "big"), 2)
+JOURNAL = Kind("journal of personal graphs", int.from_bytes(b"KGTJ", "big"), 3)
 
 
 def is_database(path: Path) -> bool:
@@ -148,6 +150,8 @@ def plain_errors(path: object) -> Iterator[None]:
         yield
     except UnicodeEncodeError as error:
         raise UsageError(f"{error.object[:40]!r}: not valid Unicode text, cannot be stored") from error
+    except UnicodeDecodeError as error:  # of SQLite's own message about a damaged schema
+        raise KgtError(f"{path}: {_DAMAGED}") from error
     except sqlite3.Error as error:
         remedy = next((text for words, text in _REMEDIES.items() if words in str(error)), "")
         raise KgtError(f"{path}: {error}{'; ' if remedy else ''}{remedy}") from error

@@ -6,46 +6,26 @@ nothing but :meth:`Journal.forget` removes a row.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-import time
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Literal
 
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.graph.database import JOURNAL, check_before_writing, make_private, plain_errors
+from kgt_editor.graph import checksums, schema
+from kgt_editor.graph.database import plain_errors
 from kgt_editor.graph.entry import Edit, Place, User
+from kgt_editor.graph.journal_file import JournalFile
 from kgt_editor.graph.triple import Triple, stored_triple
-
-_SCHEMA = """
-CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
-CREATE TABLE edits (
-    user INTEGER NOT NULL, number INTEGER NOT NULL, time REAL NOT NULL, query TEXT NOT NULL, answer TEXT NOT NULL,
-    before REAL, after REAL, undoes INTEGER, told INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (user, number)
-) WITHOUT ROWID;
-CREATE INDEX undone ON edits (user, undoes) WHERE undoes IS NOT NULL;
-CREATE TABLE changes (
-    user INTEGER NOT NULL, number INTEGER NOT NULL, position INTEGER NOT NULL,
-    operation TEXT NOT NULL CHECK (operation IN ('add', 'remove')),
-    head TEXT NOT NULL, relation TEXT NOT NULL, tail TEXT NOT NULL, PRIMARY KEY (user, number, position)
-) WITHOUT ROWID;
-CREATE INDEX touched ON changes (user, head);
-"""
 
 #: Numbers of the edits that were taken back, at the moment of entry :upto.
 _UNDONE = "SELECT undoes FROM edits INDEXED BY undone WHERE user = :user AND undoes IS NOT NULL AND number <= :upto"
 #: Whether the edit of a row was taken back.
 _IS_UNDONE = "EXISTS (SELECT 1 FROM edits AS later WHERE later.user = :user AND later.undoes = {}.number)"
 _LAST = 1 << 62
-#: What turns a journal of an earlier schema into one of the next.
-_UPGRADES = {1: "ALTER TABLE edits ADD COLUMN told INTEGER NOT NULL DEFAULT 1"}
+_FROM_A_COPY = "; restore the file from a copy"
 
 
-class Journal:
+class Journal(JournalFile):
     """The edits of any number of users; their sessions may share one journal, in threads of their own too.
 
     Args:
@@ -59,91 +39,6 @@ class Journal:
         KgtError: it is damaged, or cannot be written to.
     """
 
-    def __init__(
-        self, path: str | Path | None = None, sync: Literal["normal", "full"] = "normal", patience: float = 10.0
-    ) -> None:
-        self.path = None if path is None else Path(path)
-        self._patience = patience
-        self._lock = threading.RLock()
-        if self.path is not None:
-            check_before_writing(self.path)
-            make_private(self.path)
-        with plain_errors(self._name):
-            self._db = sqlite3.connect(
-                ":memory:" if self.path is None else self.path,
-                timeout=patience,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            weakref.finalize(self, self._db.close)  # a graph that nobody closes
-            self._db.execute("PRAGMA secure_delete = ON")
-            self._db.execute(f"PRAGMA synchronous = {sync}")
-            self._prepare()
-
-    @property
-    def _name(self) -> str:
-        return "the journal in memory" if self.path is None else str(self.path)
-
-    def _prepare(self) -> None:
-        """Check the marks, or make the tables where the file is new."""
-        if self._is_new():
-            if self.path is not None:
-                self._write_ahead()
-            with self._transaction():
-                if self._is_new():  # and nobody else has made them in the meantime
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA application_id = {JOURNAL.application_id}")
-                    self._db.execute(f"PRAGMA user_version = {JOURNAL.schema}")
-        if self.path is not None:
-            JOURNAL.check(self.path, self._one("PRAGMA application_id"), self._one("PRAGMA user_version"))
-            self._upgrade()
-
-    def _upgrade(self) -> None:
-        """Bring a file of an earlier schema up to this one."""
-        if self._one("PRAGMA user_version") == JOURNAL.schema:
-            return
-        with self._transaction():
-            for schema in range(self._one("PRAGMA user_version"), JOURNAL.schema):
-                self._db.execute(_UPGRADES[schema])
-            self._db.execute(f"PRAGMA user_version = {JOURNAL.schema}")
-
-    def _is_new(self) -> bool:
-        marks = self._one("PRAGMA application_id"), self._one("PRAGMA user_version")
-        return marks == (0, 0) and not self._one("SELECT count(*) FROM sqlite_master")
-
-    def _write_ahead(self) -> None:
-        """Switch to WAL; SQLite does not itself wait for another process that is switching at this moment."""
-        patience = time.monotonic() + self._patience
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > patience:
-                    raise
-                time.sleep(0.01)
-
-    def _one(self, sql: str, values: tuple[object, ...] = ()) -> Any:
-        return self._db.execute(sql, values).fetchone()[0]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing, and nobody else writes in between, be it a process or a thread with this very journal."""
-        with self._lock, plain_errors(self._name):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
-        with self._lock, plain_errors(self._name):
-            return self._db.execute(sql, values).fetchall()
-
     # Reading
 
     def users(self) -> list[User]:
@@ -155,9 +50,59 @@ class Journal:
         return [User(*row) for row in rows]
 
     def user_id(self, user: str) -> int | None:
-        """The user's id, which is never given to anybody else; None for an unknown user."""
-        rows = self._rows("SELECT id FROM users WHERE name = ?", (user,))
-        return rows[0][0] if rows else None
+        """The user's id, which is never given to anybody else; None for an unknown user.
+
+        Raises:
+            KgtError: the user's row is damaged, or one that is damaged may be theirs.
+        """
+        rows = self._rows("SELECT id, last, chain, checksum FROM users WHERE name = ?", (user,))
+        if not rows:
+            if self._damaged or user in self._names:
+                raise KgtError(f"{self._name}: {self._damaged or 'the index of users is damaged'}{_FROM_A_COPY}")
+            return None
+        number, last, chain, checksum = rows[0]
+        if checksum != checksums.of(number, user, last, chain):
+            raise KgtError(f"{self._name}: the row of user '{user}' is not as it was written{_FROM_A_COPY}")
+        return int(number)
+
+    def check(self, user: int, after: int = 0) -> None:
+        """Compare a user's entries behind number ``after`` with their checksums.
+
+        Raises:
+            KgtError: names the first that is not as it was written.
+        """
+        found = next(iter(self.wrong(user, after)), None) if self.path is not None else None
+        if found is not None:
+            name = self._rows("SELECT name FROM users WHERE id = ?", (user,))[0][0]
+            raise KgtError(f"{self._name}: user '{name}': {found}{_FROM_A_COPY}; other users can be read")
+
+    def wrong(self, user: int, after: int = 0) -> list[str]:
+        """What is wrong with a user's entries behind number ``after``; see :func:`.checksums.wrong`."""
+        with self._lock, plain_errors(self._name), self._one_moment():
+            (last,) = self._rows("SELECT last, chain FROM users WHERE id = ?", (user,)) or [(0, 0)]
+            asked = {"user": user, "after": after}
+            place = "FROM {} WHERE user = :user AND number > :after ORDER BY number"
+            before = self._rows("SELECT checksum FROM edits WHERE user = :user AND number = :after", asked) or [(0,)]
+            edits = self._db.execute(f"SELECT {checksums.EDIT_COLUMNS} {place.format('edits')}", asked)
+            changes = self._db.execute(f"SELECT {checksums.CHANGE_COLUMNS} {place.format('changes')}, position", asked)
+            found = list(checksums.wrong(user, edits, changes, last, (after, before[0][0])))
+            undoes = self._rows(
+                "SELECT undoes FROM edits NOT INDEXED WHERE user = :user AND number > :after AND undoes IS NOT NULL",
+                asked,
+            )
+            taken_back, listed = {row[0] for row in undoes}, self.undone(user)
+            if not taken_back <= listed or (not after and taken_back != listed):
+                found.append("the index of what was taken back is damaged")
+            return found
+
+    def verify(self) -> list[str]:
+        """Everything in the file that is not as it was written, in words; reads all of it."""
+        found = [] if (whole := self._rows("PRAGMA integrity_check")) == [("ok",)] else [row[0] for row in whole]
+        for user, name, last, chain, checksum in self._rows("SELECT id, name, last, chain, checksum FROM users"):
+            if checksum != checksums.of(user, name, last, chain):
+                found.append(f"user '{name}': the row is not as it was written")
+            found += [f"user '{name}': {text}" for text in self.wrong(user)]
+        return found
 
     def last(self, user: int) -> int:
         """Number of the user's last entry, 0 where there is none."""
@@ -246,18 +191,22 @@ class Journal:
             if row is None:
                 self._db.execute("INSERT INTO users (name) VALUES (?)", (name,))
                 row = self._db.execute("SELECT last_insert_rowid()").fetchone()
+                schema.close(self._db, row[0], name, 0, 0)
             yield row[0], self.last(row[0])
 
     def write(self, user: int, edits: Iterable[Edit]) -> None:
         """Append entries, inside :meth:`writing`."""
+        name, last, chain = self._db.execute("SELECT name, last, chain FROM users WHERE id = ?", (user,)).fetchone()
         for edit in edits:
-            fields = (edit.time, edit.query, edit.answer, edit.before, edit.after, edit.undoes, edit.told)
-            self._db.execute("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (user, edit.number, *fields))
+            fields = (edit.number, edit.time, edit.query, edit.answer, edit.before, edit.after, edit.undoes, edit.told)
             changes = [("add", z) for z in edit.added] + [("remove", z) for z in edit.removed]
+            last, chain = edit.number, checksums.of_edit(user, fields, len(changes), chain)
+            self._db.execute("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (user, *fields, chain))
+            rows = [(user, edit.number, position, how, *z) for position, (how, z) in enumerate(changes)]
             self._db.executemany(
-                "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(user, edit.number, position, how, *z) for position, (how, z) in enumerate(changes)],
+                "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [(*row, checksums.of(*row)) for row in rows]
             )
+        schema.close(self._db, user, name, last, chain)
 
     def forget(self, user: str) -> None:
         """Remove a user and everything of theirs from the file, bytes included.
@@ -273,6 +222,7 @@ class Journal:
             for table in ("changes", "edits"):
                 self._db.execute(f"DELETE FROM {table} WHERE user = ?", (known,))
             self._db.execute("DELETE FROM users WHERE id = ?", (known,))
+        self._names.discard(user)
         try:
             with self._lock, plain_errors(self._name):
                 self._db.execute("VACUUM")
@@ -288,8 +238,3 @@ class Journal:
             )
         if known is None:
             raise UsageError(f"{self._name}: no user '{user}'")
-
-    def close(self) -> None:
-        """Close the file; the write-ahead log goes into it."""
-        with plain_errors(self._name):
-            self._db.close()

@@ -41,6 +41,7 @@ class PersonalGraph(Mentions):
         self.user = user
         self._journal = Journal() if journal is None else journal
         self._id = self._journal.user_id(user)
+        self._checked: tuple[int | None, int] = (None, 0)  # up to which entry of which id the journal was checked
         self._load()
 
     # What is in the graph
@@ -205,6 +206,10 @@ class PersonalGraph(Mentions):
         """Make the overlay from the journal."""
         self._rankings = Rankings()
         self._seen = 0 if self._id is None else self._journal.last(self._id)
+        if self._id is not None:
+            owner, checked = self._checked
+            self._journal.check(self._id, checked if owner == self._id else 0)
+            self._checked = self._id, self._seen
         self._overlay = Overlay(() if self._id is None else self._journal.in_force(self._id, self._seen))
 
     # Explaining it

@@ -230,7 +230,7 @@ def test_a_newer_journal_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version = {JOURNAL.schema + 1}")
     db.close()
-    with pytest.raises(UsageError, match="of schema 3, this version reads up to 2; update kgt_editor"):
+    with pytest.raises(UsageError, match="of schema 4, this version reads up to 3; update kgt_editor"):
         Journal(path)
 
 

@@ -49,7 +49,9 @@ def test_an_edit_outlives_its_session_with_all_that_is_known_of_it(path: Path) -
 def test_a_journal_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
     made = session(path).add(FISH)
     with closing(sqlite3.connect(path)) as db:  # as the first schema had it
-        db.execute("ALTER TABLE edits DROP COLUMN told")
+        new = ("edits", "told"), ("edits", "checksum"), ("changes", "checksum")
+        for table, column in (*new, ("users", "last"), ("users", "chain"), ("users", "checksum")):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     graph = session(path)
     assert graph.journal == [made]
