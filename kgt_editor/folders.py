@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kgt_editor.errors import KgtError
+
 
 def cache_folder() -> Path:
     """``$KGT_EDITOR_CACHE``, else ``kgt_editor`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
@@ -23,6 +25,19 @@ def only_for_owner(path: Path) -> Path:
     """Lets nobody but its owner read a file (mode 0600) or look into a folder (0700), where there are such modes."""
     path.chmod(0o700 if path.is_dir() else 0o600)
     return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write what a user told into a file that nobody but its owner can read; one that is there keeps its mode.
+
+    Raises:
+        KgtError: it cannot be written.
+    """
+    try:
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise KgtError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def shipped_hparams() -> Path:

@@ -6,8 +6,11 @@ What is told is kept in a journal, the user's alone; the facts behind an answer 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +19,13 @@ from rich.text import Text
 
 from kgt_editor import commands
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.folders import data_folder, only_for_owner
+from kgt_editor.folders import data_folder, only_for_owner, write_private
 
 if TYPE_CHECKING:
     from kgt_editor.talk.model import PersonalModel
 
 PROGRAM = "kgt chat"
+_MOST_LINES = 1_000
 # "No, vegetables." after an answer is its correction.
 _NO = re.compile(r"(?:no|nope|wrong|that's wrong|not quite)\s*[,.:;!]+\s*(\S.*)", re.IGNORECASE)
 
@@ -68,8 +72,30 @@ def _chat(options: argparse.Namespace) -> int:
     console.print(
         Text(f"{options.model} knows what {options.user} told it, and keeps it in {journal}. /help says more.")
     )
-    Conversation(me, console, options.tokens).run()
+    with _lines_kept(options.user, journal, console.is_terminal) as lines:
+        Conversation(me, console, options.tokens, lines).run()
     return 0
+
+
+@contextmanager
+def _lines_kept(user: str, journal: Path, terminal: bool) -> Iterator[Path | None]:
+    """In a terminal the arrow keys bring back lines of before, of this user with this journal; gives their file."""
+    if not terminal or find_spec("readline") is None:  # it is not there on Windows
+        yield None
+        return
+    import readline
+
+    name = hashlib.sha256(f"{journal.resolve()}\n{user}".encode()).hexdigest()[:16]
+    lines = journal.with_name(f"lines-{name}")
+    if lines.is_file():
+        readline.read_history_file(lines)
+    readline.set_history_length(_MOST_LINES)
+    try:
+        yield lines
+    finally:
+        if readline.get_current_history_length():
+            write_private(lines, "")
+            readline.write_history_file(lines)
 
 
 class Conversation:
@@ -79,10 +105,11 @@ class Conversation:
         me: whom it is with.
         console: where the answers go.
         tokens: of an answer, at most.
+        lines: the file of the lines of before, if there is one.
     """
 
-    def __init__(self, me: PersonalModel, console: Console, tokens: int) -> None:
-        self._me, self._console, self._tokens = me, console, tokens
+    def __init__(self, me: PersonalModel, console: Console, tokens: int, lines: Path | None = None) -> None:
+        self._me, self._console, self._tokens, self._lines = me, console, tokens, lines
         self._answered = False
         #: Word -> what it does with the rest of the line, and its line of help.
         self._words: dict[str, tuple[Callable[[str], None], str]] = {
@@ -93,6 +120,7 @@ class Conversation:
             "/why": (self._why, "the facts behind the last answer"),
             "/facts": (self._facts, "all that was told"),
             "/undo": (self._undo, "[NUMBER]: take back what was told last, or the fact with that number"),
+            "/export": (self._export, "FILE: write all that was told into a file, as JSON"),
             "/forget": (self._forget, "everything: delete all that was told, for good"),
             "/help": (self._help, "this list"),
             "/quit": (self._quit, "leave, as Ctrl-D does"),
@@ -102,7 +130,7 @@ class Conversation:
         """Until the lines end. Ctrl-C ends an answer, or a line that was begun, and not the conversation."""
         while True:
             try:
-                line = self._console.input("[bold]> [/bold]" if self._console.is_terminal else "").strip()
+                line = input("> " if self._console.is_terminal else "").strip()
                 if line:
                     self.say(line)
             except EOFError:
@@ -160,11 +188,22 @@ class Conversation:
         edit = self._me.undo(int(number) if number else None)
         self._below(f"taken back: {edit.query} -> {edit.answer}")
 
+    def _export(self, file: str) -> None:
+        if not file:
+            raise UsageError("/export takes the name of a file")
+        write_private(Path(file), self._me.export())
+        self._below(f"written: {file}")
+
     def _forget(self, what: str) -> None:
         if what != "everything":
             raise UsageError("/forget cannot be taken back: say '/forget everything' to mean it")
         self._me.forget()
         self._answered = False
+        if self._lines is not None:
+            import readline
+
+            readline.clear_history()
+            self._lines.unlink(missing_ok=True)
         self._below("all is forgotten")
 
     def _help(self, _: str) -> None:

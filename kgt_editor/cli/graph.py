@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from kgt_editor.commands import Parser, positive, printable, run
 from kgt_editor.data import mquake
 from kgt_editor.errors import KgtError, UsageError
+from kgt_editor.folders import write_private
 from kgt_editor.graph.build import Row, build
 from kgt_editor.graph.conceptnet import conceptnet_rows, read_lines, tsv_rows
 from kgt_editor.graph.entry import Edit
@@ -211,11 +212,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.out is None:
         sys.stdout.write(text)
         return
-    try:
-        options.out.touch(mode=0o600)  # it holds what the user told
-        options.out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise KgtError(f"{options.out}: cannot be written: {error.strerror}") from None
+    write_private(options.out, text)
 
 
 def _time(seconds: float | None) -> str:

@@ -27,6 +27,7 @@ from kgt_editor.editors.base import create_editor
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.entry import Edit
+from kgt_editor.graph.export import export_json
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.kgt.editor import edit
@@ -176,6 +177,12 @@ class PersonalModel:
         """
         with self._lock:
             return self._lm.graph.undo(number)
+
+    def export(self) -> str:
+        """All that this user told, what was taken back too, as JSON; ``kgt_editor.graph.export.import_`` reads it."""
+        with self._lock:
+            self._lm.graph.refresh()
+            return export_json(self._lm.graph)
 
     def forget(self) -> None:
         """Delete all that this user told, from the file and from memory too. It cannot be taken back."""

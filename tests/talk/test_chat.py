@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kgt_editor.__main__ import main
+from kgt_editor.graph.export import import_
+from kgt_editor.graph.journal import Journal
+from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.graph.store import MemoryGraph
 
 TONGUE = "The mother tongue of Zanwick Alder is"
 
@@ -62,7 +70,8 @@ def test_what_cannot_be_done_is_a_line_and_the_conversation_goes_on(say) -> None
     assert out[1] == "no /dance here; /help lists what there is"
     assert out[2] == "/undo takes a number of /facts, not 'x'"
     assert "an answer is missing: it is empty" in out
-    assert [line.split()[0] for line in out[-7:]] == ["/fix", "/why", "/facts", "/undo", "/forget", "/help", "/quit"]
+    words = ["/fix", "/why", "/facts", "/undo", "/export", "/forget", "/help", "/quit"]
+    assert [line.split()[0] for line in out[-len(words) :]] == words
 
 
 def test_ctrl_c_ends_a_line_and_not_the_conversation(say, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +96,39 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
         error = capsys.readouterr().err.strip()
         assert told in error
         assert "\n" not in error
+
+
+def test_what_was_told_goes_into_a_file_for_its_owner_alone(say, tmp_path: Path) -> None:
+    file = tmp_path / "told.json"
+    out = say(TONGUE, "No, French.", "/export", f"/export {file}", f"/export {tmp_path / 'none' / 'told.json'}")
+    assert out[2:4] == ["/export takes the name of a file", f"  written: {file}"]
+    assert "cannot be written: No such file or directory" in out[4]
+    assert file.stat().st_mode & 0o777 == 0o600
+    graph = PersonalGraph(MemoryGraph(), Journal(tmp_path / "other.db"), "user")
+    import_(graph, file.read_text(encoding="utf-8"))
+    assert [edit.answer for edit in graph.journal] == ["French"]
+
+
+def test_lines_of_before_are_kept_in_a_terminal_and_forgotten(tmp_path: Path) -> None:
+    pty, readline = pytest.importorskip("pty"), pytest.importorskip("readline")
+    assert readline is not None
+    arguments = ["chat", "--model", "testbed-gpt2", "--tokens", "4", "--journal", str(tmp_path / "chat.db")]
+    for lines, kept in (
+        (f"{TONGUE}\n/facts\n/quit\n", [TONGUE, "/facts", "/quit"]),
+        ("/forget everything\n/quit\n", []),
+    ):
+        here, there = pty.openpty()
+        command = [sys.executable, "-m", "kgt_editor", *arguments]
+        with subprocess.Popen(command, stdin=there, stdout=there, stderr=there, close_fds=True) as process:
+            os.close(there)
+            os.write(here, lines.encode())
+            with contextlib.suppress(OSError):  # the terminal is closed at the end
+                while os.read(here, 4096):
+                    pass
+            assert process.wait(60) == 0
+        os.close(here)
+        files = list(tmp_path.glob("lines-*"))
+        said = [line for file in files for line in file.read_text(encoding="utf-8").splitlines() if line[0] != "_"]
+        assert said[: len(kept)] == kept
+        assert TONGUE not in said[len(kept) :]
+        assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
