@@ -16,6 +16,7 @@ from kgt_editor.errors import KgtError, UsageError
 INTERRUPTED = 130
 _LARGEST = 2**63 - 1  # what SQLite can hold
 _DIGITS = 100
+_MOST_SHOWN = 200  # characters of a path
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,6 +56,7 @@ def run(
     """
     debug = "--debug" in arguments
     try:
+        _check_given(arguments)
         code = work([word for word in arguments if word != "--debug"])
         sys.stdout.flush()
         return code
@@ -62,10 +64,12 @@ def run(
         _close_stdout()
         return 0
     except OSError as error:
-        if debug or error.errno not in (errno.ENOSPC, errno.EIO):
+        if debug or not (error.filename or error.errno in (errno.ENOSPC, errno.EIO)):
             raise
-        _close_stdout()
-        print(f"{program}: the output cannot be written: {error.strerror}", file=sys.stderr)
+        named = "the output cannot be written" if error.filename is None else _short(str(error.filename))
+        if error.filename is None:
+            _close_stdout()
+        print(f"{program}: {named}: {error.strerror}", file=sys.stderr)
         return 1
     except KgtError as error:
         if debug:
@@ -77,6 +81,17 @@ def run(
             raise
         print(f"{program}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _check_given(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it would be the folder one is in."""
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise UsageError(f"{word.rstrip('=') or before or 'an argument'}: empty; give it a value or leave it out")
+
+
+def _short(path: str) -> str:
+    return printable(path if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]}...")
 
 
 def _close_stdout() -> None:

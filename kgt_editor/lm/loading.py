@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgt_editor.errors import UsageError
+from kgt_editor.errors import UsageError, one_line
 from kgt_editor.lm import gguf, shapes
 from kgt_editor.notice import tell
 
@@ -100,6 +100,10 @@ def resolve_device(device: str = "auto") -> torch.device:
         raise UsageError(f"unknown device '{device}'; known: auto, cpu, cuda, cuda:N") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device '{device}': this machine has {torch.cuda.device_count()} CUDA devices; use cpu")
+    try:
+        torch.zeros(1, device=found).item()  # ``meta`` holds no numbers, others may not be part of this torch
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        raise UsageError(f"device '{device}' cannot be used here: {one_line(error)[:100]}; use cpu") from None
     return found
 
 

@@ -199,3 +199,22 @@ def test_a_reader_that_has_had_enough_and_a_full_disk_end_it_without_a_traceback
     )
     assert (full.returncode, full.stderr.count("\n")) == (1, 1)
     assert "the output cannot be written: No space left on device" in full.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("users", "x" * 300), 1, "File name too long"),
+        (("history", "x" * 300 + "/journal.db", "--user", "ada"), 1, "File name too long"),
+        (("build", "--tsv", "", "--out", "base.db"), 2, "--tsv: empty; give it a value or leave it out"),
+        (("build", "--tsv", "none.tsv", "--out="), 2, "--out: empty; give it a value or leave it out"),
+        (("info", ""), 2, "info: empty; give it a value or leave it out"),
+    ],
+)
+def test_a_path_that_cannot_be_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    assert main(list(arguments)) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert len(line) < 300

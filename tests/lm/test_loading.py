@@ -74,6 +74,8 @@ def test_devices_and_dtypes_are_checked(monkeypatch):
     assert loading.resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="unknown device 'tpu9'"):
         loading.resolve_device("tpu9")
+    with pytest.raises(UsageError, match="device 'meta' cannot be used here"):
+        loading.resolve_device("meta")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert loading.resolve_device("auto") == torch.device("cpu")
