@@ -20,9 +20,9 @@ from transformers import DynamicCache
 
 from kgt_editor.errors import KgtError
 from kgt_editor.lm.forward import check_finite, dtype_of, lowest, takes
-from kgt_editor.lm.kept import Kept, Text, columns, joined, reads_on
 from kgt_editor.lm.layers import device_of, plain_model
 from kgt_editor.lm.length import check_length
+from kgt_editor.lm.read_before import ReadBefore, Text, columns, joined, watchable
 from kgt_editor.lm.rows import Pair
 from kgt_editor.lm.target import TargetScore
 from kgt_editor.lm.tokens import encode, join
@@ -91,16 +91,16 @@ def tree_log_probs(model: Any, pairs: Sequence[Pair], max_nodes: int = MAX_NODES
         KgtError: a pair is longer than the model's context.
         NumericalError: the model gives NaN.
     """
-    kept = Kept.of(model) if reads_on(model) else None
-    known = kept.beginning([context for context, _ in pairs]) if kept else Text([], [])
+    before = ReadBefore.of(model) if watchable(model) else None
+    known = before.beginning([context for context, _ in pairs]) if before else Text([], [])
     tree = Tree(model, known)
     found: dict[int, Tensor] = {}
     for log_probs, members in branch_passes(tree, [_behind(known.ids, pair) for pair in pairs], max_nodes):
         for index, places in members:
             found[index] = log_probs[torch.tensor(places, device=log_probs.device)]
-        if kept:  # of the longest prompt; the others are short, or differ from it at their end alone
+        if before:  # of the longest prompt; the others are short, or differ from it at their end alone
             index, places = max(members, key=lambda member: len(pairs[member[0]][0]))
-            kept.add(tree.read_up_to(pairs[index][0], places[0]))
+            before.add(tree.read_up_to(pairs[index][0], places[0]))
     return [found[index] for index in range(len(pairs))]
 
 

@@ -12,9 +12,9 @@ from kgt_editor.errors import KgtError
 from kgt_editor.lm.batching import Way, way_of
 from kgt_editor.lm.beside import PlainBelow, PlainBeside
 from kgt_editor.lm.contrast import Contrast
-from kgt_editor.lm.kept import Batch, Kept, reads_on
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.prefix import left_pad
+from kgt_editor.lm.read_before import Batch, ReadBefore, watchable
 
 # Settings of ``generate`` under which rows of the caller's and rows of our own go on alike.
 _ALIKE = {"max_new_tokens", "stopping_criteria", "stop_strings", "tokenizer", "pad_token_id", "eos_token_id"}
@@ -67,7 +67,7 @@ def write(model: Any, pad: int, asked: Sequence[Asked], contrast: Contrast, **se
     longest = max(len(one.text) for one in asked) + int(settings.get("max_new_tokens") or 0)
     way = way_of(model, longest) if alike else Way.SINGLE_ROWS
     if way is not Way.SINGLE_ROWS:
-        return _together(model, asked, mixed, contrast, way is Way.TREES and reads_on(model), settings)
+        return _together(model, asked, mixed, contrast, way is Way.TREES and watchable(model), settings)
     ids, mask = left_pad([one.text for one in asked], pad, device_of(model))
     if mixed:
         plain = left_pad([one.plain for one in asked], pad, device_of(model))
@@ -87,12 +87,12 @@ def _together(
         below = PlainBelow(mixed, [asked[number].weight for number in mixed], contrast)
         settings = {**settings, "logits_processor": LogitsProcessorList([below])}
     pad = settings["pad_token_id"]
-    kept = Kept.of(model) if keep else None
-    batch = kept.batch(model, rows, pad) if kept else Batch(*left_pad(rows, pad, device_of(model)), None)
+    before = ReadBefore.of(model) if keep else None
+    batch = before.batch(model, rows, pad) if before else Batch(*left_pad(rows, pad, device_of(model)), None)
     out: Tensor = model.generate(
         input_ids=batch.ids, attention_mask=batch.mask, past_key_values=batch.cache, **settings
     )
     for number, one in enumerate(asked):
-        if kept and one.read:
-            kept.add(batch.read(one.read, number))
+        if before and one.read:
+            before.add(batch.read(one.read, number))
     return out[: len(asked), batch.ids.shape[1] :]

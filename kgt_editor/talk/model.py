@@ -35,7 +35,7 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.representation import cued
 from kgt_editor.kgt.retrieval import RelevantTriple
-from kgt_editor.lm import chat, kept
+from kgt_editor.lm import chat, read_before
 from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.prompted import Show
 from kgt_editor.lm.scoring import score_targets
@@ -190,7 +190,7 @@ class PersonalModel:
             self._lm.graph.refresh()
             if self._lm.graph.history():
                 self._journal.forget(self.user)
-            kept.forget(self._lm.lm)
+            read_before.forget(self._lm.lm)
             self._lm = self._lm.with_graph(PersonalGraph(self._lm.graph.base, self._journal, self.user))
             self._last = None
 

@@ -11,10 +11,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from kgt_editor.lm import kept, writing
+from kgt_editor.lm import read_before, writing
 from kgt_editor.lm.batching import Way
 from kgt_editor.lm.continuations import continuation_log_probs
-from kgt_editor.lm.kept import Kept
+from kgt_editor.lm.read_before import ReadBefore
 from kgt_editor.lm.tokens import continuation_ids, encode
 from kgt_editor.lm.writing import Asked, write
 
@@ -71,11 +71,11 @@ def test_what_was_read_before_is_not_read_again(tiny_lm: LM, tokens: list[int]) 
     model, tok = tiny_lm
     first, second, _ = asked(tok, weights=(1.0, 1.0, 1.0))
     alone = written(model, [second], 0.0)
-    kept.forget(model)
+    read_before.forget(model)
     written(model, [first], 0.0)
     tokens.clear()
     assert written(model, [second], 0.0) == alone
-    shared = kept._shared(first.read, second.read)
+    shared = read_before._shared(first.read, second.read)
     assert shared > 5
     assert tokens[0] == len(second.read) - shared
 
@@ -84,7 +84,7 @@ def test_a_long_text_is_read_ahead_alone(tiny_lm: LM, tokens: list[int]) -> None
     model, tok = tiny_lm
     (long, *_) = asked(tok, fact=" ".join([FACT] * 4), weights=(1.0, 1.0, 1.0))
     alone = written(model, [long])
-    kept.forget(model)
+    read_before.forget(model)
     tokens.clear()
     assert written(model, [long]) == alone
     ahead, both = tokens[:2]
@@ -107,9 +107,9 @@ def test_a_prompt_is_scored_behind_what_was_read_before(tiny_lm: LM, tokens: lis
     found = continuation_log_probs(model, [*pairs, plain])
     assert all(torch.allclose(*both, atol=1e-4) for both in zip(found, expected, strict=True))
     again = tokens.pop()
-    kept.forget(model)
+    read_before.forget(model)
     continuation_log_probs(model, [*pairs, plain])
-    shared = kept._shared(pairs[0][0], pairs[1][0])  # behind that the prompts go apart
+    shared = read_before._shared(pairs[0][0], pairs[1][0])  # behind that the prompts go apart
     assert tokens.pop() - again >= shared
 
 
@@ -120,7 +120,7 @@ def test_what_an_edit_read_is_not_read_again_by_the_answer(tiny_lm: LM, tokens: 
     tokens.clear()
     after_an_edit = written(model, [row])
     assert tokens[0] <= 2 * len(row.plain)  # both rows, without the fact
-    kept.forget(model)
+    read_before.forget(model)
     assert written(model, [row]) == after_an_edit
 
 
@@ -180,10 +180,10 @@ def test_of_a_model_in_adapters_nothing_is_kept(tiny_lm: LM) -> None:
 def test_no_more_is_kept_than_a_part_of_the_weights(tiny_lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tok = tiny_lm
     expected = written(model, asked(tok))
-    monkeypatch.setattr(kept, "_PART", 10**9)
-    kept._OF_MODEL.pop(model)
+    monkeypatch.setattr(read_before, "_PART", 10**9)
+    read_before._OF_MODEL.pop(model)
     assert written(model, asked(tok)) == expected
-    assert Kept.of(model)._texts == []
+    assert ReadBefore.of(model)._texts == []
 
 
 def test_beside_what_else_generate_can_do_nothing_is_put_together(tiny_lm: LM) -> None:

@@ -25,7 +25,7 @@ _UNEVEN = 16
 # Numbers of every weight that are looked at to see whether it has changed.
 _LOOKED_AT = 16
 
-_OF_MODEL: WeakKeyDictionary[Any, Kept] = WeakKeyDictionary()
+_OF_MODEL: WeakKeyDictionary[Any, ReadBefore] = WeakKeyDictionary()
 
 
 class Text(NamedTuple):
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
         return Text(ids, columns(self.cache, row, self.mask[row].nonzero()[:, 0]))
 
 
-class Kept:
+class ReadBefore:
     """What one model has read. It has to be one that reads trees (:mod:`kgt_editor.lm.batching`).
 
     Args:
@@ -76,12 +76,12 @@ class Kept:
         self._most = sum(weight.nbytes for weight in model.parameters()) // _PART
 
     @classmethod
-    def of(cls, model: Any) -> Kept:
+    def of(cls, model: Any) -> ReadBefore:
         """What was kept of a model; nothing where it is not as it was."""
-        kept = _OF_MODEL.get(model)
-        if kept is None or kept._state != _state(model):
-            kept = _OF_MODEL[model] = cls(model)
-        return kept
+        found = _OF_MODEL.get(model)
+        if found is None or found._state != _state(model):
+            found = _OF_MODEL[model] = cls(model)
+        return found
 
     @torch.no_grad()
     def batch(self, model: Any, rows: Sequence[list[int]], pad: int) -> Batch:
@@ -145,8 +145,8 @@ def forget(model: Any) -> None:
     _OF_MODEL.pop(model, None)
 
 
-def reads_on(model: Any) -> bool:
-    """Whether a model can be kept an eye on: not where its weights are elsewhere, and adapters and hooks change it."""
+def watchable(model: Any) -> bool:
+    """Whether a model can be watched: not where its weights are elsewhere, or adapters or hooks change it."""
     plain = plain_model(model)
     there = plain is model and all(weight.device.type != "meta" for weight in plain.parameters())
     return there and not any(_changes(module) for module in plain.modules() if module is not plain)
@@ -168,7 +168,8 @@ def _state(model: Any) -> tuple[Any, ...]:
     looked_at: dict[Any, list[Tensor]] = {}
     for weight in weights:
         numbers = weight.detach().reshape(-1)
-        looked_at.setdefault((weight.dtype, weight.device), []).append(numbers[:: -(-len(numbers) // _LOOKED_AT)])
+        some = numbers[:: -(-len(numbers) // _LOOKED_AT)].double()  # quantised ones have no other arithmetic
+        looked_at.setdefault(weight.device, []).append(some)
     return tuple(places), tuple(tuple(torch.cat(each).tolist()) for each in looked_at.values())
 
 
