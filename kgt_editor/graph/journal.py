@@ -57,8 +57,12 @@ class Journal(JournalFile):
         """
         rows = self._rows("SELECT id, last, chain, checksum FROM users WHERE name = ?", (user,))
         if not rows:
-            if self._damaged or user in self._names:
-                raise KgtError(f"{self._name}: {self._damaged or 'the index of users is damaged'}{_FROM_A_COPY}")
+            if not self._damaged and user in self._names:  # unless somebody has forgotten them, their row is there
+                there = self._rows("SELECT name FROM users NOT INDEXED")
+                self._damaged = "the index of users is damaged" if (user,) in there else ""
+                self._names = {name for (name,) in there}
+            if self._damaged:
+                raise KgtError(f"{self._name}: {self._damaged}{_FROM_A_COPY}")
             return None
         number, last, chain, checksum = rows[0]
         if checksum != checksums.of(number, user, last, chain):

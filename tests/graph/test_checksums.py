@@ -242,3 +242,12 @@ def test_a_log_that_begins_anew_over_an_older_one_is_whole(tmp_path: Path) -> No
         db.execute("PRAGMA wal_checkpoint(RESTART)")
     graph.add(Triple("dog 30", "eats", "fish"))
     assert len(read_anew(path, copy)) == 31
+
+
+def test_a_user_whom_another_process_forgot_is_no_damage(written: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    shutil.copyfile(written, path)
+    journal = Journal(path)
+    Journal(path).forget("ada")
+    assert journal.user_id("ada") is None
+    assert PersonalGraph(MemoryGraph(), journal, "ada").history() == []
