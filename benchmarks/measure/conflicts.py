@@ -1,6 +1,6 @@
 """What an editor of the graph does when feedback contradicts earlier feedback or the base graph.
 
-    python benchmarks/measure/conflicts.py --models testbed-gpt2,testbed-llama --variants default,paper --size 1000
+    python benchmarks/measure/conflicts.py --models testbed-gpt2,testbed-llama --variants "default;paper" --size 1000
 
 Every conflict (see kgt_editor/data/conflicts.py) has users of its own over the base graph ``world``. With
 ``--conceptnet FILE`` (head, relation, tail, weight) they are about ConceptNet's triples, over a base graph of them.

@@ -104,8 +104,8 @@ class Bench:
                 say(f"{other} prepared")
             tidy(self.device)
             self.own[other] = allocated(self.device) - before
-        found = find_hparams(KGTHyperParams, "kgt", name, ROOT / "hparams")[0]
-        kgt = found.override({**AS_PRINTED} if printed else {})
+        shipped = find_hparams(KGTHyperParams, "kgt", name, ROOT / "hparams")[0]
+        kgt = shipped.override(AS_PRINTED) if printed else shipped
         self.source = "rank" if printed else kgt.relation_source
         self.graph = "world" if printed else kgt.graph  # the paper's graphs know some of the subjects
         # A user who has told everything, one of whose facts every query is answered with, and one who told nothing.

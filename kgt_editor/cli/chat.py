@@ -72,16 +72,16 @@ def _chat(options: argparse.Namespace) -> int:
     console.print(
         Text(f"{options.model} knows what {options.user} told it, and keeps it in {journal}. /help says more.")
     )
-    with _lines_kept(options.user, journal, console.is_terminal) as lines:
-        Conversation(me, console, options.tokens, lines).run()
+    with _lines_kept(options.user, journal, console.is_terminal) as forget_lines:
+        Conversation(me, console, options.tokens, forget_lines).run()
     return 0
 
 
 @contextmanager
-def _lines_kept(user: str, journal: Path, terminal: bool) -> Iterator[Path | None]:
-    """In a terminal the arrow keys bring back lines of before, of this user with this journal; gives their file."""
+def _lines_kept(user: str, journal: Path, terminal: bool) -> Iterator[Callable[[], None]]:
+    """In a terminal the arrow keys bring back lines of before, of this user and journal; gives what forgets them."""
     if not terminal or find_spec("readline") is None:  # it is not there on Windows
-        yield None
+        yield lambda: None
         return
     import readline
 
@@ -90,8 +90,13 @@ def _lines_kept(user: str, journal: Path, terminal: bool) -> Iterator[Path | Non
     if lines.is_file():
         readline.read_history_file(lines)
     readline.set_history_length(_MOST_LINES)
+
+    def forget() -> None:
+        readline.clear_history()
+        lines.unlink(missing_ok=True)
+
     try:
-        yield lines
+        yield forget
     finally:
         if readline.get_current_history_length():
             write_private(lines, "")
@@ -105,11 +110,13 @@ class Conversation:
         me: whom it is with.
         console: where the answers go.
         tokens: of an answer, at most.
-        lines: the file of the lines of before, if there is one.
+        forget_lines: is called when everything is forgotten.
     """
 
-    def __init__(self, me: PersonalModel, console: Console, tokens: int, lines: Path | None = None) -> None:
-        self._me, self._console, self._tokens, self._lines = me, console, tokens, lines
+    def __init__(
+        self, me: PersonalModel, console: Console, tokens: int, forget_lines: Callable[[], None] = lambda: None
+    ) -> None:
+        self._me, self._console, self._tokens, self._forget_lines = me, console, tokens, forget_lines
         self._answered = False
         #: Word -> what it does with the rest of the line, and its line of help.
         self._words: dict[str, tuple[Callable[[str], None], str]] = {
@@ -199,11 +206,7 @@ class Conversation:
             raise UsageError("/forget cannot be taken back: say '/forget everything' to mean it")
         self._me.forget()
         self._answered = False
-        if self._lines is not None:
-            import readline
-
-            readline.clear_history()
-            self._lines.unlink(missing_ok=True)
+        self._forget_lines()
         self._below("all is forgotten")
 
     def _help(self, _: str) -> None:

@@ -14,8 +14,8 @@ from kgt_editor.errors import KgtError, UsageError
 
 MAGIC = b"SQLite format 3\x00"
 
-# SQLite's own words (sqlite3ErrStr) and what can be done about them.
 _DAMAGED = "the file is damaged; restore it from a copy"
+# SQLite's own words (sqlite3ErrStr) and what can be done about them.
 _REMEDIES = {
     "locked": "another process is writing to it; try again when that is done",
     "disk is full": "nothing of this was kept; free some space and repeat it",

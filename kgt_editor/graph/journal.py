@@ -75,10 +75,9 @@ class Journal(JournalFile):
         Raises:
             KgtError: names the first that is not as it was written.
         """
-        found = next(iter(self.wrong(user, after)), None) if self.path is not None else None
-        if found is not None:
+        if self.path is not None and (found := self.wrong(user, after)):
             name = self._rows("SELECT name FROM users WHERE id = ?", (user,))[0][0]
-            raise KgtError(f"{self._name}: user '{name}': {found}{_FROM_A_COPY}; other users can be read")
+            raise KgtError(f"{self._name}: user '{name}': {found[0]}{_FROM_A_COPY}; other users can be read")
 
     def wrong(self, user: int, after: int = 0) -> list[str]:
         """What is wrong with a user's entries behind number ``after``; see :func:`.checksums.wrong`."""
@@ -102,9 +101,8 @@ class Journal(JournalFile):
     def verify(self) -> list[str]:
         """Everything in the file that is not as it was written, in words; reads all of it."""
         found = [] if (whole := self._rows("PRAGMA integrity_check")) == [("ok",)] else [row[0] for row in whole]
-        for user, name, last, chain, checksum in self._rows("SELECT id, name, last, chain, checksum FROM users"):
-            if checksum != checksums.of(user, name, last, chain):
-                found.append(f"user '{name}': the row is not as it was written")
+        found += self._damaged_users()
+        for user, name in self._rows("SELECT id, name FROM users"):
             found += [f"user '{name}': {text}" for text in self.wrong(user)]
         return found
 

@@ -68,10 +68,8 @@ class JournalFile:
         if self.path is not None:
             JOURNAL.check(self.path, self._one("PRAGMA application_id"), self._one("PRAGMA user_version"))
             self._upgrade()
-            for user, name, last, chain, checksum in self._rows("SELECT id, name, last, chain, checksum FROM users"):
-                self._names.add(name)
-                if checksum != checksums.of(user, name, last, chain):
-                    self._damaged = f"the row of a user, now '{name}', is not as it was written"
+            self._names = {name for (name,) in self._rows("SELECT name FROM users NOT INDEXED")}
+            self._damaged = next(iter(self._damaged_users()), "")
 
     def _upgrade(self) -> None:
         """Bring a file of an earlier schema up to this one."""
@@ -117,6 +115,14 @@ class JournalFile:
     def _rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
         with self._lock, plain_errors(self._name):
             return self._db.execute(sql, values).fetchall()
+
+    def _damaged_users(self) -> list[str]:
+        """The rows of users that are not as they were written, in words."""
+        return [
+            f"the row of a user, now '{name}', is not as it was written"
+            for user, name, last, chain, checksum in self._rows("SELECT id, name, last, chain, checksum FROM users")
+            if checksum != checksums.of(user, name, last, chain)
+        ]
 
     @contextmanager
     def _one_moment(self) -> Iterator[None]:

@@ -41,6 +41,11 @@ class Context(NamedTuple):
     plain: str = ""
 
 
+def mixes(weight: float, contrast: Contrast) -> bool:
+    """Whether the plain prompt has a part in an answer that is read off a fact with that weight."""
+    return weight > 0 and (weight < 1 or contrast != 0)
+
+
 class Mixed(NamedTuple):
     """One answer to be scored under two prompts.
 

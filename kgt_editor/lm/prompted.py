@@ -13,7 +13,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.lm import chat
-from kgt_editor.lm.contrast import Context, Contrast, Mixed, joined, score_both, score_mixed
+from kgt_editor.lm.contrast import Context, Contrast, Mixed, joined, mixes, score_both, score_mixed
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.length import check_length
 from kgt_editor.lm.passes import in_passes
@@ -151,7 +151,7 @@ class PromptedLM(nn.Module):
         ]
 
     def _needs_plain(self, context: Context) -> bool:
-        return context.weight > 0 and (context.weight < 1 or self.contrast != 0)
+        return mixes(context.weight, self.contrast)
 
     def answer(self, prompt: str, max_new_tokens: int = 16, show: Show = None) -> str:
         """The greedy answer: up to the end of the text or of the line, ``max_new_tokens`` at most.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from kgt_editor.lm.forward import last_logits
 from kgt_editor.lm.layers import device_of, plain_model
 from kgt_editor.lm.prefix import left_pad
 
@@ -68,19 +69,20 @@ class ReadBefore:
 
     Args:
         model: a causal LM in evaluation mode.
+        state: what its weights are known by, see :func:`_state`.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, state: tuple[Any, ...]) -> None:
         self._texts: list[Text] = []  # the one that was used last is the last one
-        self._state = _state(model)
+        self._state = state
         self._most = sum(weight.nbytes for weight in model.parameters()) // _PART
 
     @classmethod
     def of(cls, model: Any) -> ReadBefore:
         """What was kept of a model; nothing where it is not as it was."""
-        found = _OF_MODEL.get(model)
-        if found is None or found._state != _state(model):
-            found = _OF_MODEL[model] = cls(model)
+        found, state = _OF_MODEL.get(model), _state(model)
+        if found is None or found._state != state:
+            found = _OF_MODEL[model] = cls(model, state)
         return found
 
     @torch.no_grad()
@@ -95,7 +97,7 @@ class ReadBefore:
             rows: token ids, none empty.
             pad: id that fills up.
         """
-        known = [self._known(row) for row in rows]
+        known = [self.beginning([row]) for row in rows]
         least = min(len(row) - len(text.ids) for row, text in zip(rows, known, strict=True))
         for number, row in enumerate(rows):
             if len(row) - len(known[number].ids) > 2 * least + _UNEVEN:
@@ -106,8 +108,19 @@ class ReadBefore:
         return Batch(torch.cat([ahead, behind], 1), torch.cat([before, seen], 1), joined(known, ahead.shape[1]))
 
     def beginning(self, rows: Sequence[list[int]]) -> Text:
-        """The longest known beginning that any of some texts has; nothing where none has one."""
-        return max((self._known(row) for row in rows), key=lambda text: len(text.ids), default=Text([], []))
+        """The longest known beginning that any of some texts has; nothing where none has one.
+
+        A text's last token is no part of it: that is left to be read.
+        """
+        best, known, longest = None, [], 0
+        for text in self._texts:
+            for row in rows:
+                if (shared := _shared(text.ids, row[:-1])) > longest:
+                    best, known, longest = text, row, shared
+        if best is None:
+            return Text([], [])
+        self._texts = [*(text for text in self._texts if text is not best), best]
+        return Text(known[:longest], [(keys[:, :longest], values[:, :longest]) for keys, values in best.layers])
 
     def add(self, text: Text) -> None:
         """Keep a text that was read; those that it begins with go."""
@@ -117,24 +130,12 @@ class ReadBefore:
             del texts[0]
         self._texts = texts
 
-    def _known(self, row: list[int]) -> Text:
-        """The longest known beginning of a row; its last token is left to be read."""
-        best, shared = None, 0
-        for text in self._texts:
-            both = _shared(text.ids, row[:-1])
-            if both > shared:
-                best, shared = text, both
-        if best is None:
-            return Text([], [])
-        self._texts = [*(text for text in self._texts if text is not best), best]
-        return Text(row[:shared], [(keys[:, :shared], values[:, :shared]) for keys, values in best.layers])
-
     def _read_ahead(self, model: Any, ids: list[int], known: Text) -> Text:
         cache = joined([known], len(known.ids))
         device = device_of(model)
         new = torch.tensor([ids[len(known.ids) :]], device=device)
         places = torch.arange(len(known.ids), len(ids), device=device)[None]
-        model(input_ids=new, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        last_logits(model, new, 1, position_ids=places, past_key_values=cache, use_cache=True)
         text = Text(ids, columns(cache, 0, torch.arange(len(ids))))
         self.add(text)
         return text

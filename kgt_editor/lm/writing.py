@@ -11,7 +11,7 @@ from transformers import LogitsProcessorList
 from kgt_editor.errors import KgtError
 from kgt_editor.lm.batching import Way, way_of
 from kgt_editor.lm.beside import PlainBelow, PlainBeside
-from kgt_editor.lm.contrast import Contrast
+from kgt_editor.lm.contrast import Contrast, mixes
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.prefix import left_pad
 from kgt_editor.lm.read_before import Batch, ReadBefore, watchable
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
     Attributes:
         read: the text that stands in its place; empty where the plain model goes on.
         plain: the prompt itself.
-        weight: share of the answer that is read off ``read``.
+        weight: share of the answer that is read off ``read``; 0 where that is empty.
     """
 
     read: list[int]
@@ -37,10 +37,6 @@ class Asked(NamedTuple):
     def text(self) -> list[int]:
         """What is gone on with."""
         return self.read or self.plain
-
-    def mixes(self, contrast: Contrast) -> bool:
-        """Whether the plain prompt has a part in an answer that is read off a fact."""
-        return bool(self.read) and (self.weight < 1 or contrast != 0)
 
 
 def write(model: Any, pad: int, asked: Sequence[Asked], contrast: Contrast, **settings: Any) -> Tensor:
@@ -59,7 +55,7 @@ def write(model: Any, pad: int, asked: Sequence[Asked], contrast: Contrast, **se
     Raises:
         KgtError: a prompt is read off two texts, and is to be written with beams.
     """
-    mixed = [number for number, one in enumerate(asked) if one.mixes(contrast)]
+    mixed = [number for number, one in enumerate(asked) if mixes(one.weight, contrast)]
     alike = set(settings) <= _ALIKE and any(one.read for one in asked)
     settings = {"do_sample": False, "num_beams": 1, "pad_token_id": pad, **settings}
     if mixed and int(settings["num_beams"]) > 1:
@@ -71,8 +67,7 @@ def write(model: Any, pad: int, asked: Sequence[Asked], contrast: Contrast, **se
     ids, mask = left_pad([one.text for one in asked], pad, device_of(model))
     if mixed:
         plain = left_pad([one.plain for one in asked], pad, device_of(model))
-        shares = [one.weight if one.read else 0.0 for one in asked]
-        beside = PlainBeside(model, *plain, ids.shape[1], shares, contrast)
+        beside = PlainBeside(model, *plain, ids.shape[1], [one.weight for one in asked], contrast)
         settings["logits_processor"] = LogitsProcessorList([beside, *(settings.get("logits_processor") or ())])
     out: Tensor = model.generate(input_ids=ids, attention_mask=mask, **settings)
     return out[:, ids.shape[1] :]
