@@ -124,6 +124,7 @@ class Conversation:
                 self._fix,
                 "ANSWER [| SUBJECT]: what the last answer should be; 'no, ANSWER' does the same",
             ),
+            "/read": (self._read, "TEXT: keep what it says, sentence by sentence, under everybody it names"),
             "/why": (self._why, "the facts behind the last answer"),
             "/facts": (self._facts, "all that was told"),
             "/undo": (self._undo, "[NUMBER]: take back what was told last, or the fact with that number"),
@@ -174,10 +175,17 @@ class Conversation:
         answer, _, subject = (part.strip() for part in given.partition("|"))
         self._below(str(self._me.correct(answer, subject or None)))
 
+    def _read(self, text: str) -> None:
+        for line in str(self._me.read(text)).splitlines():
+            self._below(line)
+
     def _why(self, _: str) -> None:
         facts = self._me.why()
         for fact in facts:
-            told = f"told: {fact.feedback.query} -> {fact.feedback.answer}" if fact.feedback else "of the base graph"
+            said = fact.feedback
+            told = "of the base graph"
+            if said:
+                told = "read" if said.query == said.answer else f"told: {said.query} -> {said.answer}"
             self._below(f"{fact.triple.line} ({told}; bears on the question with {fact.relevance:.2f})")
         if not facts:
             self._below("no fact: the model answered by itself")
@@ -193,7 +201,8 @@ class Conversation:
         if number and not (number.isascii() and number.isdigit() and len(number) < 10):
             raise UsageError(f"/undo takes a number of /facts, not {number!r}")
         edit = self._me.undo(int(number) if number else None)
-        self._below(f"taken back: {edit.query} -> {edit.answer}")
+        told = edit.query if edit.query == edit.answer else f"{edit.query} -> {edit.answer}"
+        self._below(f"taken back: {told}")
 
     def _export(self, file: str) -> None:
         if not file:

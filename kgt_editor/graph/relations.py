@@ -68,6 +68,9 @@ _MORE_PHRASES: dict[str, str] = {
 #: A triple with this relation gives its head another name, which the linker finds too.
 ALIAS = "is also known as"
 
+#: The tail of a triple with this relation is a sentence about its head, as somebody wrote it.
+NOTE = "has the note"
+
 CONCEPTNET_PHRASES: dict[str, str] = {
     "AlsoKnownAs": ALIAS,
     "Antonym": "is the opposite of",

@@ -22,6 +22,7 @@ from typing import Any
 
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.entry import Edit
+from kgt_editor.graph.relations import NOTE
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.representation import cued, is_question
 from kgt_editor.kgt.templates import Templates, render_triple
@@ -92,7 +93,9 @@ class Reader:
 
     def written(self, triple: Triple, feedback: Edit | None) -> str:
         """The fact in words, as often as the feedback says."""
-        if self.fact == "sentence" and feedback is not None and triple.tail == feedback.answer:
+        if triple.relation == NOTE:
+            sentence = triple.tail
+        elif self.fact == "sentence" and feedback is not None and triple.tail == feedback.answer:
             sentence = join(feedback.query, triple.tail) + ("" if triple.tail.endswith((".", "!", "?")) else ".")
         else:
             sentence = render_triple(triple.head, triple.relation, triple.tail)
@@ -101,7 +104,9 @@ class Reader:
 
 
 def stored_query(triple: Triple, feedback: Edit | None) -> str:
-    """The question that a triple answers: the one that the user was asked, or head and relation."""
+    """The question that a triple answers: the one that the user was asked, a note's own words, or head and relation."""
+    if triple.relation == NOTE:
+        return triple.tail
     if feedback is not None and feedback.query.strip():
         return feedback.query
     return f"{triple.head} {triple.relation}"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kgt_editor.graph.personal import Edit, PersonalGraph
-from kgt_editor.graph.relations import WIKIDATA_PHRASES
+from kgt_editor.graph.relations import NOTE, WIKIDATA_PHRASES
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import guard, objective
 from kgt_editor.kgt.hparams import KGTHyperParams
@@ -134,9 +134,10 @@ class Retrieval:
     def vocabulary(self) -> list[str]:
         """The known relations: the graph's (base and the user's own) and Wikidata's.
 
-        One of more than ``LONGEST_RELATION`` characters is a text that somebody put there, and names nothing else.
+        One of more than ``LONGEST_RELATION`` characters is a text that somebody put there, and names nothing else; a
+        note says what its own words say.
         """
-        known = [relation for relation in self.graph.relations() if len(relation) <= LONGEST_RELATION]
+        known = [one for one in self.graph.relations() if len(one) <= LONGEST_RELATION and one != NOTE]
         return list(dict.fromkeys([*known, *WIKIDATA_PHRASES.values()]))
 
     def asking(self, relations: Sequence[str]) -> Asking:

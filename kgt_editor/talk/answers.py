@@ -28,7 +28,8 @@ class Fact(NamedTuple):
     when: datetime
 
     def __str__(self) -> str:
-        return f"{self.number}. {self.triple.line}  ({self.question} -> {self.answer}, {self.when:%Y-%m-%d})"
+        told = "" if self.question == self.answer else f"{self.question} -> {self.answer}, "
+        return f"{self.number}. {self.triple.line}  ({told}{self.when:%Y-%m-%d})"
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +34,17 @@ from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.representation import cued
 from kgt_editor.kgt.retrieval import RelevantTriple
 from kgt_editor.lm import chat, read_before
-from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.prompted import Show
 from kgt_editor.lm.scoring import score_targets
 from kgt_editor.talk.answers import Answer, Fact, Told
+from kgt_editor.talk.loaded import loaded
+from kgt_editor.talk.notes import Noted, note
 from kgt_editor.talk.subjects import subjects
 
 _LIKELY = 0.5  # P(z|q) from which on a fact is read
 # Beginnings behind which a word stands in the middle of a sentence.
 _MIDDLES = ("We talked about", "He wrote about", "They thought of")
 _LONGEST_CHECKED = 32  # tokens of an answer in which something told is looked for
-
-# transformers cannot load models in two threads at once; and two users are to have one model, not two.
-_LOADING = threading.Lock()
 
 
 class PersonalModel:
@@ -85,7 +81,7 @@ class PersonalModel:
         self.user = user
         self._journal = Journal(journal)
         graph_of_user = PersonalGraph(base_graph(graph or settings.graph), self._journal, user)
-        lm, tok, self._lock = _loaded(model, device, dtype)
+        lm, tok, self._lock = loaded(model, device, dtype)
         self._lm = KGEnhancedLM(lm, tok, graph_of_user, settings)
         self._last: Answer | None = None
 
@@ -154,6 +150,22 @@ class PersonalModel:
             UsageError: nothing was asked yet; and as :meth:`tell`.
         """
         return self.tell(self._asked().question, answer, subject, relation)
+
+    def read(self, text: str, about: str | Sequence[str] = ()) -> Noted:
+        """Keep what a text says, sentence by sentence, each under everybody it names (:mod:`kgt_editor.talk.notes`).
+
+        Args:
+            text: one sentence or several, in one's own words.
+            about: whom or what it is about, besides the names in it.
+
+        Raises:
+            UsageError: the text is empty, or the model's settings have no guard for it.
+            KgtError: the journal cannot be written to; sentences before the failure are kept.
+        """
+        said = _said(text, "a text")
+        with self._lock:
+            self._lm.graph.refresh()
+            return note(self._lm, said, [about] if isinstance(about, str) else about)
 
     # What is known
 
@@ -279,14 +291,3 @@ def _said(text: str, what: str) -> str:
     if not text.strip():
         raise UsageError(f"{what} is missing: it is empty")
     return text.strip()
-
-
-def _loaded(model: str, device: str, dtype: str) -> tuple[Any, Any, threading.RLock]:
-    """A language model, its tokenizer, and who may use it: one thread at a time."""
-    with _LOADING:
-        return _of_process(model, device, dtype)
-
-
-@cache
-def _of_process(model: str, device: str, dtype: str) -> tuple[Any, Any, threading.RLock]:
-    return (*load_model(model, device, dtype), threading.RLock())

@@ -70,7 +70,7 @@ def test_what_cannot_be_done_is_a_line_and_the_conversation_goes_on(say) -> None
     assert out[1] == "no /dance here; /help lists what there is"
     assert out[2] == "/undo takes a number of /facts, not 'x'"
     assert "an answer is missing: it is empty" in out
-    words = ["/fix", "/why", "/facts", "/undo", "/export", "/forget", "/help", "/quit"]
+    words = ["/fix", "/read", "/why", "/facts", "/undo", "/export", "/forget", "/help", "/quit"]
     assert [line.split()[0] for line in out[-len(words) :]] == words
 
 
