@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from kgt_editor import commands
+from kgt_editor.cli.person import add_person, journal_of, open_person
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.folders import data_folder, only_for_owner, write_private
+from kgt_editor.folders import write_private
 
 if TYPE_CHECKING:
     from kgt_editor.talk.model import PersonalModel
@@ -33,16 +34,7 @@ _NO = re.compile(r"(?:no|nope|wrong|that's wrong|not quite)\s*[,.:;!]+\s*(\S.*)"
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = commands.Parser(prog=program, description=(__doc__ or "").splitlines()[0])
-    add = parser.add_argument
-    add("--model", default="smollm2-135m", help="as for compare.py (default: %(default)s)")
-    add("--user", default="user", help="whose facts these are (default: %(default)s)")
-    add("--journal", type=Path, metavar="FILE", help="where they are kept (default: journal.db in the data folder)")
-    add("--graph", metavar="world|none|FILE", help="base graph (default: what the hyperparameters say)")
-    add(
-        "--tokens", type=commands.positive, default=64, metavar="N", help="of an answer, at most (default: %(default)s)"
-    )
-    commands.add_placement(add)
-    add("--debug", action="store_true", help="show tracebacks")
+    add_person(parser.add_argument)
     return parser
 
 
@@ -53,22 +45,9 @@ def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
 
 def _chat(options: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
-    journal = options.journal
-    if journal is None:
-        folder = data_folder()
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            only_for_owner(folder)
-        journal = folder / "journal.db"
+    journal = journal_of(options)
     with console.status(f"loading {options.model}"):
-        from transformers.utils.logging import disable_progress_bar
-
-        from kgt_editor.talk.model import PersonalModel
-
-        disable_progress_bar()
-        me = PersonalModel(
-            options.model, options.user, journal, graph=options.graph, device=options.device, dtype=options.dtype
-        )
+        me = open_person(options, journal)
     console.print(
         Text(f"{options.model} knows what {options.user} told it, and keeps it in {journal}. /help says more.")
     )

@@ -50,7 +50,7 @@ _LONGEST_CHECKED = 32  # tokens of an answer in which something told is looked f
 class PersonalModel:
     """A language model with one user's graph.
 
-    Its methods may be called from several threads at once; ``aask``, ``atell`` and ``acorrect`` are for asyncio.
+    Its methods may be called from several threads at once; those whose names begin with an ``a`` more are for asyncio.
 
     Args:
         model: as :func:`kgt_editor.load_model` takes it.
@@ -239,6 +239,10 @@ class PersonalModel:
     async def acorrect(self, answer: str, subject: str | None = None, relation: str | None = None) -> Told:
         """:meth:`correct`, in a thread of its own."""
         return await asyncio.to_thread(self.correct, answer, subject, relation)
+
+    async def aread(self, text: str, about: str | Sequence[str] = ()) -> Noted:
+        """:meth:`read`, in a thread of its own."""
+        return await asyncio.to_thread(self.read, text, about)
 
     # Inside
 
