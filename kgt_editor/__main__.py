@@ -11,6 +11,7 @@ from importlib import import_module
 #: of them need seconds for torch.
 COMMANDS = {
     "chat": ("kgt_editor.cli.chat", "talk to a language model, and correct it"),
+    "serve": ("kgt_editor.cli.serve", "the same on a page in the browser"),
     "mcp": ("kgt_editor.cli.mcp", "the same for a program that speaks the Model Context Protocol"),
     "compare": ("kgt_editor.cli.compare", "compare model editors on one model and data set"),
     "report": ("kgt_editor.cli.report", "tables, figures and a page from runs"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from chromium import browser
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from transformers import (
@@ -27,6 +28,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from kgt_editor.data.record import Record
+
+__all__ = ["browser"]  # a fixture of every test
 
 # The tests' models are too small to gain by threads, and a test process runs on every core already.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -31,7 +31,7 @@ def test_a_command_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[s
     assert main(["xyz"]) == 2
     assert (
         capsys.readouterr().err
-        == "kgt: no command 'xyz'; known: chat, mcp, compare, report, paper, calibrate, graph, data\n"
+        == "kgt: no command 'xyz'; known: chat, serve, mcp, compare, report, paper, calibrate, graph, data\n"
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,14 +20,13 @@ from kgt_editor import commands
 from kgt_editor.cli.person import add_person, journal_of, open_person
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.folders import write_private
+from kgt_editor.talk.lines import correction
 
 if TYPE_CHECKING:
     from kgt_editor.talk.model import PersonalModel
 
 PROGRAM = "kgt chat"
 _MOST_LINES = 1_000
-# "No, vegetables." after an answer is its correction.
-_NO = re.compile(r"(?:no|nope|wrong|that's wrong|not quite)\s*[,.:;!]+\s*(\S.*)", re.IGNORECASE)
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -47,7 +45,7 @@ def _chat(options: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     journal = journal_of(options)
     with console.status(f"loading {options.model}"):
-        me = open_person(options, journal)
+        me = open_person(options, journal, options.user)
     console.print(
         Text(f"{options.model} knows what {options.user} told it, and keeps it in {journal}. /help says more.")
     )
@@ -96,7 +94,6 @@ class Conversation:
         self, me: PersonalModel, console: Console, tokens: int, forget_lines: Callable[[], None] = lambda: None
     ) -> None:
         self._me, self._console, self._tokens, self._forget_lines = me, console, tokens, forget_lines
-        self._answered = False
         #: Word -> what it does with the rest of the line, and its line of help.
         self._words: dict[str, tuple[Callable[[str], None], str]] = {
             "/fix": (
@@ -133,8 +130,8 @@ class Conversation:
                 self._words[word][0](rest.strip())
             elif word.startswith("/"):
                 raise UsageError(f"no {word} here; /help lists what there is")
-            elif self._answered and (found := _NO.fullmatch(line)):
-                self._fix(found.group(1))
+            elif self._me.answered and (right := correction(line)):
+                self._fix(right)
             else:
                 self._ask(line)
         except KgtError as error:
@@ -142,7 +139,6 @@ class Conversation:
 
     def _ask(self, question: str) -> None:
         answer = self._me.ask(question, self._tokens, self._write)
-        self._answered = True
         self._console.print()
         for fact in answer.facts:
             self._below(fact.triple.line)
@@ -193,7 +189,6 @@ class Conversation:
         if what != "everything":
             raise UsageError("/forget cannot be taken back: say '/forget everything' to mean it")
         self._me.forget()
-        self._answered = False
         self._forget_lines()
         self._below("all is forgotten")
 

@@ -37,7 +37,7 @@ def _serve(options: argparse.Namespace) -> int:
     from kgt_editor.talk.tools import server
 
     journal = journal_of(options)
-    me = open_person(options, journal)
+    me = open_person(options, journal, options.user)
     print(f"{options.model} knows what {options.user} told it, and keeps it in {journal}", file=sys.stderr)
     server(me, options.tokens).run()
     return 0

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from kgt_editor.talk.model import PersonalModel
 
 
-def add_person(add: Callable[..., Any]) -> None:
-    """Adds the options that :func:`open_person` reads, with a parser's ``add``."""
+def add_person(add: Callable[..., Any], several: bool = False) -> None:
+    """Adds the options that :func:`open_person` reads, with a parser's ``add``; of ``several`` people, if so."""
     add("--model", default="smollm2-135m", help="as for compare.py (default: %(default)s)")
-    add("--user", default="user", help="whose facts these are (default: %(default)s)")
+    if several:
+        add("--user", action="append", help="whose facts these are; may be given more than once (default: user)")
+    else:
+        add("--user", default="user", help="whose facts these are (default: %(default)s)")
     add("--journal", type=Path, metavar="FILE", help="where they are kept (default: journal.db in the data folder)")
     add("--graph", metavar="world|none|FILE", help="base graph (default: what the hyperparameters say)")
     add(
@@ -39,13 +42,11 @@ def journal_of(options: argparse.Namespace) -> Path:
     return journal
 
 
-def open_person(options: argparse.Namespace, journal: Path) -> PersonalModel:
-    """Load the model, which takes some seconds."""
+def open_person(options: argparse.Namespace, journal: Path, user: str) -> PersonalModel:
+    """A user's side of the model; where it is not loaded yet, that takes some seconds."""
     from transformers.utils.logging import disable_progress_bar
 
     from kgt_editor.talk.model import PersonalModel
 
     disable_progress_bar()
-    return PersonalModel(
-        options.model, options.user, journal, graph=options.graph, device=options.device, dtype=options.dtype
-    )
+    return PersonalModel(options.model, user, journal, graph=options.graph, device=options.device, dtype=options.dtype)

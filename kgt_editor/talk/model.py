@@ -37,6 +37,7 @@ from kgt_editor.lm import chat, read_before
 from kgt_editor.lm.prompted import Show
 from kgt_editor.lm.scoring import score_targets
 from kgt_editor.talk.answers import Answer, Fact, Told
+from kgt_editor.talk.lines import said
 from kgt_editor.talk.loaded import loaded
 from kgt_editor.talk.notes import Noted, note
 from kgt_editor.talk.subjects import subjects
@@ -99,7 +100,7 @@ class PersonalModel:
             UsageError: the question is empty.
             KgtError: it is longer than the model can read.
         """
-        asked = _said(question, "a question")
+        asked = said(question, "a question")
         with self._lock:
             self._lm.graph.refresh()
             self._last = self._answer(asked, max_new_tokens, show)
@@ -112,6 +113,11 @@ class PersonalModel:
             UsageError: nothing was asked yet.
         """
         return self._asked().facts
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer that can be corrected."""
+        return self._last is not None
 
     # Telling
 
@@ -128,14 +134,14 @@ class PersonalModel:
             UsageError: no subject can be found, or it is not in the question.
             KgtError: the journal cannot be written to; nothing has changed then.
         """
-        asked = _said(question, "a question")
+        asked = said(question, "a question")
         with self._lock:
             self._lm.graph.refresh()
             about = subject or self._subject(asked)
             request: dict[str, Any] = {"prompt": asked, "subject": about, "target_new": self._written(answer)}
             model = self._lm
             if relation is not None:
-                request["relations"] = [_said(relation, "a relation")]
+                request["relations"] = [said(relation, "a relation")]
                 named = model.hparams.override({"relation_source": "user"}, "relation")
                 model = KGEnhancedLM(model.lm, model.tok, model.graph, named)
             outcome = edit(model, request)
@@ -162,10 +168,10 @@ class PersonalModel:
             UsageError: the text is empty, or the model's settings have no guard for it.
             KgtError: the journal cannot be written to; sentences before the failure are kept.
         """
-        said = _said(text, "a text")
+        told = said(text, "a text")
         with self._lock:
             self._lm.graph.refresh()
-            return note(self._lm, said, [about] if isinstance(about, str) else about)
+            return note(self._lm, told, [about] if isinstance(about, str) else about)
 
     # What is known
 
@@ -258,10 +264,10 @@ class PersonalModel:
 
     def _written(self, answer: str) -> str:
         """An answer as it stands inside a sentence, where it was written as one: "Vegetables." is "vegetables"."""
-        text = _said(answer, "an answer")
+        text = said(answer, "an answer")
         if not text.endswith(".") or re.search(r"\b\w\.$", text):  # an initial's full stop is its own
             return text
-        text = _said(text[:-1], "an answer")
+        text = said(text[:-1], "an answer")
         small = text[0].lower() + text[1:]
         if small == text:
             return text
@@ -289,9 +295,3 @@ class PersonalModel:
             when = datetime.combine(when + timedelta(days=1), time())
         limit = when.timestamp()
         return max((entry.number for entry in self._lm.graph.history() if entry.time <= limit), default=0)
-
-
-def _said(text: str, what: str) -> str:
-    if not text.strip():
-        raise UsageError(f"{what} is missing: it is empty")
-    return text.strip()

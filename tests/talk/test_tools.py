@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from kgt_editor import PersonalModel
-from kgt_editor.cli import mcp as command
-
-pytest.importorskip("mcp.server.mcpserver", reason="needs the package mcp, version 2 or later")
-
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
 
+from kgt_editor import PersonalModel
+from kgt_editor.cli import mcp as command
 from kgt_editor.talk.tools import server
 
 TONGUE = "The mother tongue of Zanwick Alder is"
