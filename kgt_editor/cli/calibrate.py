@@ -141,7 +141,7 @@ def _yaml(chosen: Any, asked: dict[str, Any], measured: dict[str, Any]) -> str:
     import yaml
 
     readings = [row for name, rows in measured.items() if name.startswith("reading") for row in rows]
-    guard = measured[f"guard {chosen.reading} {chosen.contrast}"]
+    guard = measured[f"bearing {chosen.reading} {chosen.contrast}"]
     best = max(readings, key=lambda row: row["value"])
     fact = [f"{name} {best[f'{name} score']}/{best[f'{name} accuracy']}" for name in ("efficacy", "paraphrase")]
     lines = [
@@ -152,7 +152,7 @@ def _yaml(chosen: Any, asked: dict[str, Any], measured: dict[str, Any]) -> str:
         f"({len(readings)} combinations of reading and contrast were tried). With the guard: in-scope questions "
         f"{guard['in-scope score']}/{guard['in-scope accuracy']},",
         f"other questions on the subject kept {guard['others kept']}. Relations named right by rank: "
-        + ", ".join(f"{key} {value}" for key, value in measured["rank"].items())
+        + ", ".join(f"{key} {value}" for key, value in measured["naming"].items())
         + ".",
     ]
     named = ("alg_name", "model_name", *_CHOSEN)

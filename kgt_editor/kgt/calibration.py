@@ -209,7 +209,7 @@ class Calibration:
     # 2. Which questions a fact bears on
 
     def _curve(self, chosen: KGTHyperParams) -> dict[str, Any]:
-        name = f"guard {chosen.reading} {chosen.contrast}"
+        name = f"bearing {chosen.reading} {chosen.contrast}"
         if name not in self.measured:
             self._enter(name, self._best_curve(chosen))
         curve: dict[str, Any] = self.measured[name]
@@ -257,7 +257,7 @@ class Calibration:
     # 3. What the relation is called
 
     def _named(self) -> dict[str, Any]:
-        if "rank" not in self.measured:
+        if "naming" not in self.measured:
             known = [one for one in self.named if one.relation]
             self.advance("naming relations", 0, 1)
             vocabulary = list(WIKIDATA_PHRASES.values())
@@ -266,8 +266,8 @@ class Calibration:
             row: dict[str, Any] = {"of": len(known)}
             for k in (1, 3, 5):
                 row[f"top {k}"] = _share([one.relation in best[:k] for one, best in zip(known, ranked, strict=True)])
-            self._enter("rank", row)
-        named: dict[str, Any] = self.measured["rank"]
+            self._enter("naming", row)
+        named: dict[str, Any] = self.measured["naming"]
         return named
 
     def _enter(self, name: str, figures: Any) -> None:

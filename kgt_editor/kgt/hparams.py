@@ -103,7 +103,7 @@ class KGTHyperParams(TemplatedHParams):
     tellings: int = Field(default=1, ge=1, le=MOST_TOLD)
     contrast: float | Literal["adaptive"] = 0.5
     guard: Literal["similarity", "retrieval"] = "similarity"
-    guard_midpoint: float = Field(default=0.15, ge=-1, le=1)
+    guard_midpoint: float = Field(default=0.25, ge=-1, le=1)
     guard_slope: float = Field(default=20.0, gt=0)
     retrieval_min: float = Field(default=0.05, ge=0, lt=1)
     probability_floor: float = Field(default=1e-9, gt=0, lt=1)

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 import torch
-import yaml
 from torch import Tensor
 
 from kgt_editor.graph.relations import WIKIDATA_PHRASES, verbalise
@@ -28,6 +25,7 @@ from kgt_editor.kgt.representation import (
     is_question,
     masked,
     neutral_sentences,
+    relation_sentences,
 )
 from kgt_editor.lm.continuations import continuation_log_probs
 from kgt_editor.lm.rows import Pair
@@ -129,17 +127,10 @@ class Namer:
         return found
 
 
-@cache
-def _written() -> dict[str, list[str]]:
-    text = files("kgt_editor.kgt").joinpath("relations.yaml").read_text(encoding="utf-8")
-    found: dict[str, list[str]] = yaml.safe_load(text)
-    return found
-
-
 def sentences(relation: str) -> list[str]:
     """Sentences about ``X`` that ask for a relation; a relation of our own making has its phrase alone."""
     key = _KEYS.get(relation)
-    more = [*neutral_sentences()[key], *_written()[key]] if key else []
+    more = [*neutral_sentences()[key], *relation_sentences()[key]] if key else []
     return [f"{MASK} {relation}", *more]
 
 

@@ -43,10 +43,10 @@ def test_what_is_chosen_is_the_best_of_what_was_measured(tiny_gpt2: LM, tiny_rec
     assert all(0 <= value <= 1 for row in rows for key, value in row.items() if "score" in key or "accuracy" in key)
     best = max(rows, key=lambda row: row["value"])
     assert (chosen.reading, chosen.contrast) == (best["reading"], best["contrast"])
-    curve = measured[f"guard {chosen.reading} {chosen.contrast}"]
+    curve = measured[f"bearing {chosen.reading} {chosen.contrast}"]
     found = chosen.guard_midpoint, chosen.guard_slope, chosen.retrieval_min
     assert found == (curve["midpoint"], curve["slope"], curve["least"])
-    assert chosen.relation_source == ("rank" if measured["rank"]["top 1"] >= LEAST_NAMED else "query")
+    assert chosen.relation_source == ("rank" if measured["naming"]["top 1"] >= LEAST_NAMED else "query")
     assert (chosen.K, chosen.hops) == (3, HOPS)
     assert len(steps) == len(measured) == 5
 
@@ -78,7 +78,7 @@ def test_the_command_writes_a_yaml_that_the_editor_takes_and_goes_on(
     assert out.read_text(encoding="utf-8").startswith("# KGT for")
     figures = out.with_name("tiny-model.calibration.json")
     content = json.loads(figures.read_text(encoding="utf-8"))
-    del content["measured"]["rank"]
+    del content["measured"]["naming"]
     figures.write_text(json.dumps(content), encoding="utf-8")
     before = out.read_text(encoding="utf-8")
     capsys.readouterr()

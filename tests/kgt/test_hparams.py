@@ -38,7 +38,7 @@ def test_a_calibrated_file_says_what_its_figures_say(figures: Path) -> None:
     rows = [row for name, found in measured.items() if name.startswith("reading") for row in found]
     best = max(rows, key=lambda row: row["value"])
     assert (hparams.reading, hparams.contrast) == (best["reading"], best["contrast"])
-    curve = measured[f"guard {hparams.reading} {hparams.contrast}"]
+    curve = measured[f"bearing {hparams.reading} {hparams.contrast}"]
     chosen = hparams.guard_midpoint, hparams.guard_slope, hparams.retrieval_min
     assert chosen == (curve["midpoint"], curve["slope"], curve["least"])
 
