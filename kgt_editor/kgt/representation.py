@@ -56,6 +56,13 @@ def relation_sentences() -> dict[str, list[str]]:
     return found
 
 
+@cache
+def kinds() -> dict[str, list[str]]:
+    """All wordings of everything that the sentences ask for, statement and question of ``neutral.yaml`` first."""
+    more = relation_sentences()
+    return {key: [*pair, *more.get(key, ())] for key, pair in neutral_sentences().items()}
+
+
 def is_question(text: str) -> bool:
     """Whether a text is answered rather than continued."""
     return text.rstrip().endswith("?")
@@ -99,19 +106,17 @@ class Representations:
         blocks = int(model.config.get_text_config().num_hidden_layers)
         self._layers = sorted({max(1, round(depth * blocks)) for depth in _DEPTHS})
         self._known: dict[str, Tensor] = {}
-        more = relation_sentences()
-        kinds = {key: [*pair, *more.get(key, ())] for key, pair in neutral_sentences().items()}
-        texts = [text for wordings in kinds.values() for text in wordings]
-        kind = torch.tensor([number for number, wordings in enumerate(kinds.values()) for _ in wordings])
+        texts = [text for wordings in kinds().values() for text in wordings]
+        kind = torch.tensor([number for number, wordings in enumerate(kinds().values()) for _ in wordings])
         asks = torch.tensor([int(is_question(text)) for text in texts])
-        found = kept(model, tok, self._layers, texts, self._states, lambda raw: _learnt(raw, kind, asks))
+        found = kept(model, tok, self._layers, texts, self.states, lambda raw: directions(raw, kind, asks))
         self._centres, self._scale = found["centres"], found["scale"]
         self._directions = found["directions"]  # (layers, width, directions)
         vectors = self._normed(found["raw"], self._centres[asks])
-        firsts = [int((kind == number).nonzero()[0]) for number in range(len(kinds))]
+        firsts = [int((kind == number).nonzero()[0]) for number in range(len(kinds()))]
         #: key of ``neutral.yaml`` -> vectors of the statement and of the question, shape (2, layers * directions).
         self.neutral: dict[str, Tensor] = {
-            key: vectors[first : first + 2] for key, first in zip(kinds, firsts, strict=True)
+            key: vectors[first : first + 2] for key, first in zip(kinds(), firsts, strict=True)
         }
 
     @classmethod
@@ -134,7 +139,7 @@ class Representations:
         found = {text: self._known[text] for text in texts if text in self._known}
         new = [text for text in dict.fromkeys(texts) if text not in found]
         if new:
-            raw = self._states(new)
+            raw = self.states(new)
             centres = self._centres[torch.tensor([int(is_question(text)) for text in new])]
             fresh = dict(zip(new, self._normed(raw, centres).half(), strict=True))
             found.update(fresh)
@@ -145,7 +150,8 @@ class Representations:
             return torch.zeros(0, len(self._layers) * self._directions.shape[2])
         return torch.stack([found[text] for text in texts]).float()
 
-    def _states(self, texts: Sequence[str]) -> Tensor:
+    def states(self, texts: Sequence[str]) -> Tensor:
+        """Hidden states of texts with the subject masked, shape (texts, layers, width), fp32."""
         return hidden_states(self._model(), self._tok, [cued(text) for text in texts], self._layers)[:, 0]
 
     def _normed(self, raw: Tensor, centres: Tensor) -> Tensor:
@@ -153,14 +159,24 @@ class Representations:
         return torch.nn.functional.normalize(seen, dim=-1).flatten(-2) / len(self._layers) ** 0.5
 
 
-def _learnt(raw: Tensor, kind: Tensor, asks: Tensor) -> dict[str, Tensor]:
-    """What is kept of the sentences' states, shape (texts, layers, width)."""
+def directions(raw: Tensor, kind: Tensor, asks: Tensor) -> dict[str, Tensor]:
+    """What is learnt from sentences' states.
+
+    Args:
+        raw: the states, shape (texts, layers, width).
+        kind: what each asks for, numbers from 0, shape (texts,).
+        asks: 1 for a question, 0 for a statement, shape (texts,).
+
+    Returns:
+        ``raw``; ``centres`` of statements and of questions, shape (2, layers, width); ``scale``, shape (layers, width);
+        ``directions``, shape (layers, width, directions).
+    """
     # Statements and questions differ by far more than what they ask for: each has a centre of its own.
     centres = torch.stack([raw[asks == form].mean(0) for form in (0, 1)])
     centred = raw - centres[asks]
     scale = centred.std(0) + _EPSILON
-    directions = torch.stack([_telling_apart(layer, kind) for layer in (centred / scale).unbind(1)])
-    return {"raw": raw, "centres": centres, "scale": scale, "directions": directions}
+    found = torch.stack([_telling_apart(layer, kind) for layer in (centred / scale).unbind(1)])
+    return {"raw": raw, "centres": centres, "scale": scale, "directions": found}
 
 
 def _telling_apart(states: Tensor, kind: Tensor) -> Tensor:
@@ -186,5 +202,4 @@ def _telling_apart(states: Tensor, kind: Tensor) -> Tensor:
         return rows * shrunk.rsqrt() + (rows @ axes.T * gain) @ axes
 
     between = whitened(means - means.mean(0))
-    directions = torch.linalg.svd(between, full_matrices=False)[2][: len(count) - 1]
-    return whitened(directions).T
+    return whitened(torch.linalg.svd(between, full_matrices=False)[2][: len(count) - 1]).T
