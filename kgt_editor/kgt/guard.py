@@ -21,6 +21,10 @@ from kgt_editor.kgt.representation import Representations, asked_of
 
 #: log P(z|q) from which on a triple bears on a question as likely as not.
 EVEN = math.log(0.5)
+#: Similarity from which on two questions are taken for one: a new answer takes the place of the earlier one. What bears
+#: on a question is far from being the same question: few that ask for something else are as near, and half of the
+#: rewordings of a question.
+SAME_QUESTION = 0.6
 
 
 class Asked(NamedTuple):

@@ -103,8 +103,8 @@ class KGTHyperParams(TemplatedHParams):
     tellings: int = Field(default=1, ge=1, le=MOST_TOLD)
     contrast: float | Literal["adaptive"] = 0.5
     guard: Literal["similarity", "retrieval"] = "similarity"
-    guard_midpoint: float = Field(default=0.25, ge=-1, le=1)
-    guard_slope: float = Field(default=20.0, gt=0)
+    guard_midpoint: float = Field(default=0.3, ge=-1, le=1)
+    guard_slope: float = Field(default=10.0, gt=0)
     retrieval_min: float = Field(default=0.05, ge=0, lt=1)
     probability_floor: float = Field(default=1e-9, gt=0, lt=1)
     min_gain: float = Field(default=0.02, gt=0, lt=1)

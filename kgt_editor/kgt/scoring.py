@@ -19,10 +19,6 @@ from kgt_editor.lm.scoring import TargetScore
 from kgt_editor.lm.tokens import continuation_ids_batch
 from kgt_editor.requests import EditRequest
 
-# log P(z|q) from which on two questions are taken for one: a new answer takes the place of the earlier one. What
-# bears on a question is far from being the same question: where somebody lives, and what they drink, may reach 0.99.
-_SAME_QUESTION = math.log(0.999)
-
 
 @dataclass(frozen=True, slots=True)
 class PlannedEdit:
@@ -203,12 +199,13 @@ def _replaced(
     one: PlannedEdit, present: Sequence[Triple], bearing: Mapping[Triple, float] | None = None
 ) -> list[Triple]:
     """The user's own earlier answers to this question: in the same words, or by the guard surely the same."""
+    hparams = one.model.hparams
+    (same,) = guard.curve([guard.SAME_QUESTION], hparams.guard_midpoint, hparams.guard_slope)
     found = []
     for triple in present:
         feedback = one.model.retrieval.origin(triple)
         if feedback is None or triple.tail.casefold() == one.request.target_new.casefold():
             continue
-        certain = bearing is not None and bearing[triple] >= _SAME_QUESTION
-        if certain or guard.same_question(feedback.query, one.request.prompt):
+        if (bearing is not None and bearing[triple] >= same) or guard.same_question(feedback.query, one.request.prompt):
             found.append(triple)
     return found
