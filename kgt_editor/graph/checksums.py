@@ -35,6 +35,14 @@ def of_edit(user: int, row: tuple[Any, ...], changes: int, before: int) -> int:
     return of(user, number, float(time), query, answer, low, high, undoes, told, changes, before)
 
 
+def _is_of(checksum: object, user: int, row: tuple[Any, ...], changes: int, before: int) -> bool:
+    """Whether an entry has this checksum; False where a field is not even of its kind."""
+    try:
+        return of_edit(user, row, changes, before) == checksum
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
 def wrong(
     user: int, edits: Iterable[Any], changes: Iterable[Any], last: tuple[int, int], after: tuple[int, int] = (0, 0)
 ) -> Iterator[str]:
@@ -46,6 +54,11 @@ def wrong(
         last: number and checksum of the last entry, as the user's row has them.
         after: the same of the entry in front of the first row.
     """
+    edits, changes = list(edits), list(changes)
+    # A bit of a row's header can make NULL, or text, of a number.
+    if any(type(row[0]) is not int for row in (*edits, *changes)):
+        yield "an entry has no number"
+        return
     rest = iter(changes)
     change = next(rest, None)
     seen, before = after
@@ -59,7 +72,7 @@ def wrong(
             else:
                 count, right = count + 1, right and of(user, *change[:-1]) == change[-1]
             change = next(rest, None)
-        if not right or of_edit(user, tuple(fields), count, before) != checksum:
+        if not right or not _is_of(checksum, user, tuple(fields), count, before):
             yield f"entry {number} is not as it was written"
         seen, before = number, checksum
     if seen != last[0]:

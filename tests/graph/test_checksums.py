@@ -12,7 +12,7 @@ import pytest
 
 from kgt_editor.__main__ import main
 from kgt_editor.errors import KgtError, UsageError
-from kgt_editor.graph import write_ahead
+from kgt_editor.graph import checksums, write_ahead
 from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
@@ -251,3 +251,15 @@ def test_a_user_whom_another_process_forgot_is_no_damage(written: Path, tmp_path
     Journal(path).forget("ada")
     assert journal.user_id("ada") is None
     assert PersonalGraph(MemoryGraph(), journal, "ada").history() == []
+
+
+@pytest.mark.parametrize("value", [None, "1", 1.5, b"1"])
+@pytest.mark.parametrize("column", range(8))
+def test_a_field_of_another_kind_is_named(column: int, value: object) -> None:
+    row = (1, 0.0, "What does my dog eat?", "fish", 0.1, 0.9, None, 1)
+    checksum = checksums.of_edit(1, row, 0, 0)
+    assert list(checksums.wrong(1, [(*row, checksum)], [], (1, checksum))) == []
+    damaged = tuple(value if place == column else field for place, field in enumerate(row))
+    if damaged != row:
+        assert list(checksums.wrong(1, [(*damaged, checksum)], [], (1, checksum)))
+    assert list(checksums.wrong(1, [(*row, checksum)], [(value, 0, "add", "a", "b", "c", 0)], (1, checksum)))
