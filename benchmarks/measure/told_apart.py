@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kgt_editor import commands
 from kgt_editor.editors.settings import file_stems
-from kgt_editor.kgt.representation import Representations, directions, is_question, kinds
+from kgt_editor.kgt.representation import Representations, directions, kinds, sentences
 from kgt_editor.lm.layers import device_of
 from kgt_editor.lm.loading import load_model
 from kgt_editor.runs.environment import environment
@@ -77,9 +77,7 @@ def _work(arguments: list[str]) -> int:
     commands.add_placement(parser.add_argument)
     options = parser.parse_args(arguments)
     model, tok = load_model(options.model, options.device, options.dtype)
-    texts = [text for wordings in kinds().values() for text in wordings]
-    kind = torch.tensor([number for number, wordings in enumerate(kinds().values()) for _ in wordings])
-    asks = torch.tensor([int(is_question(text)) for text in texts])
+    texts, kind, asks = sentences()
     found = {
         "model": options.model,
         "kinds": len(kinds()),

@@ -43,10 +43,6 @@ KINDS = {
 }
 
 
-CORRECTED = ("stored", "at once", "50 lines later", "at the end", "others kept")
-TOLD_IN_PROSE = ("question", "statement", "others kept")
-
-
 def named() -> str:
     """How often ``rank`` names the relation of a query right, from ``benchmarks/measure/relations.py``."""
     rows = []
@@ -130,24 +126,3 @@ def told_apart() -> str:
             rows.append([found["model"], label, *shares])
     head = ["model", "compared by", "area under the curve", "others that pass where 9 of 10 rewordings do"]
     return table([*head, "where 3 of 4 do"], rows)
-
-
-def corrections() -> str:
-    """What a scripted conversation of corrections gives, by model."""
-    rows = []
-    for path in sorted((RESULTS / "real").glob("corrections-*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        shares = [share(found["shares"][key]["share"]) for key in CORRECTED]
-        rows.append([found["model"], str(found["corrections"]), *shares])
-    return table(["model", "corrections", *CORRECTED], rows)
-
-
-def prose() -> str:
-    """How many questions are answered after a paragraph alone, by model and way of reading it."""
-    rows = []
-    for path in sorted((RESULTS / "real").glob("prose-*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for row, shares in found["rows"].items():
-            cells = [share(shares[key]["share"]) if key in shares else "-" for key in TOLD_IN_PROSE]
-            rows.append([found["model"], row, str(found["paragraphs"]), *cells])
-    return table(["model", "", "paragraphs", *TOLD_IN_PROSE], rows)

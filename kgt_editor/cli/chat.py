@@ -20,7 +20,7 @@ from kgt_editor import commands
 from kgt_editor.cli.person import add_person, journal_of, open_person
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.folders import write_private
-from kgt_editor.talk.lines import correction
+from kgt_editor.talk.lines import EVERYTHING, as_told, correction
 
 if TYPE_CHECKING:
     from kgt_editor.talk.model import PersonalModel
@@ -160,7 +160,7 @@ class Conversation:
             said = fact.feedback
             told = "of the base graph"
             if said:
-                told = "read" if said.query == said.answer else f"told: {said.query} -> {said.answer}"
+                told = "read" if said.query == said.answer else f"told: {as_told(said.query, said.answer)}"
             self._below(f"{fact.triple.line} ({told}; bears on the question with {fact.relevance:.2f})")
         if not facts:
             self._below("no fact: the model answered by itself")
@@ -176,8 +176,7 @@ class Conversation:
         if number and not (number.isascii() and number.isdigit() and len(number) < 10):
             raise UsageError(f"/undo takes a number of /facts, not {number!r}")
         edit = self._me.undo(int(number) if number else None)
-        told = edit.query if edit.query == edit.answer else f"{edit.query} -> {edit.answer}"
-        self._below(f"taken back: {told}")
+        self._below(f"taken back: {as_told(edit.query, edit.answer)}")
 
     def _export(self, file: str) -> None:
         if not file:
@@ -186,8 +185,8 @@ class Conversation:
         self._below(f"written: {file}")
 
     def _forget(self, what: str) -> None:
-        if what != "everything":
-            raise UsageError("/forget cannot be taken back: say '/forget everything' to mean it")
+        if what != EVERYTHING:
+            raise UsageError(f"/forget cannot be taken back: say '/forget {EVERYTHING}' to mean it")
         self._me.forget()
         self._forget_lines()
         self._below("all is forgotten")

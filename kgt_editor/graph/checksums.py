@@ -54,13 +54,28 @@ def wrong(
         last: number and checksum of the last entry, as the user's row has them.
         after: the same of the entry in front of the first row.
     """
-    edits, changes = list(edits), list(changes)
-    # A bit of a row's header can make NULL, or text, of a number.
-    if any(type(row[0]) is not int for row in (*edits, *changes)):
+    try:
+        yield from _compared(user, _numbered(edits), _numbered(changes), last, after)
+    except _NoNumberError:
         yield "an entry has no number"
-        return
-    rest = iter(changes)
-    change = next(rest, None)
+
+
+class _NoNumberError(Exception):
+    """A row has something else in its number's place: a bit of a row's header can make NULL, or text, of a number."""
+
+
+def _numbered(rows: Iterable[Any]) -> Iterator[Any]:
+    for row in rows:
+        if type(row[0]) is not int:
+            raise _NoNumberError
+        yield row
+
+
+def _compared(
+    user: int, edits: Iterable[Any], changes: Iterator[Any], last: tuple[int, int], after: tuple[int, int]
+) -> Iterator[str]:
+    """:func:`wrong` of rows that have numbers."""
+    change = next(changes, None)
     seen, before = after
     for *fields, checksum in edits:
         number, count, right = fields[0], 0, True
@@ -71,7 +86,7 @@ def wrong(
                 yield f"changes of an entry {change[0]} that is not there"
             else:
                 count, right = count + 1, right and of(user, *change[:-1]) == change[-1]
-            change = next(rest, None)
+            change = next(changes, None)
         if not right or not _is_of(checksum, user, tuple(fields), count, before):
             yield f"entry {number} is not as it was written"
         seen, before = number, checksum

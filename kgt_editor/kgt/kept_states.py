@@ -35,14 +35,14 @@ def kept(
     states: Callable[[Sequence[str]], Tensor],
     work: Callable[[Tensor], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """``work(states(texts))``, from an earlier process where that was done for this very model.
+    """``work(states(texts))`` and the states as ``raw``, from an earlier process where that knew this very model.
 
     Args:
         model, tok: the language model.
         layers: whose states they are.
         texts: the sentences.
         states: reads sentences, shape (texts, layers, width).
-        work: what is made of the states; its ``raw`` has to be the states themselves.
+        work: what is made of the states.
 
     Nothing is said where the file cannot be written: then it is found out anew next time.
     """
@@ -57,7 +57,8 @@ def kept(
         checked = states(texts[:_CHECKED])
         if float((checked - found["raw"][:_CHECKED]).norm()) <= tolerance * float(checked.norm()):
             return found
-    found = work(states(texts))
+    raw = states(texts)
+    found = {"raw": raw, **work(raw)}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")

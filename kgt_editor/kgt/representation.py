@@ -63,6 +63,13 @@ def kinds() -> dict[str, list[str]]:
     return {key: [*pair, *more.get(key, ())] for key, pair in neutral_sentences().items()}
 
 
+def sentences() -> tuple[list[str], Tensor, Tensor]:
+    """All of :func:`kinds`: the texts; the number of what each asks for; 1 for a question, 0 for a statement."""
+    texts = [text for wordings in kinds().values() for text in wordings]
+    kind = torch.tensor([number for number, wordings in enumerate(kinds().values()) for _ in wordings])
+    return texts, kind, torch.tensor([int(is_question(text)) for text in texts])
+
+
 def is_question(text: str) -> bool:
     """Whether a text is answered rather than continued."""
     return text.rstrip().endswith("?")
@@ -75,7 +82,7 @@ def cued(text: str) -> str:
 
 def masked(text: str, subject: str, mask: str = MASK) -> str:
     """The text with ``mask`` for the subject, whatever its case; as it is where the subject is not in it."""
-    return _mentions(subject).sub(mask, text)
+    return mentions(subject).sub(mask, text)
 
 
 def asked_of(text: str, subject: str) -> str:
@@ -84,12 +91,13 @@ def asked_of(text: str, subject: str) -> str:
     What stands before that is about something else: CounterFact puts foreign sentences before its paraphrases, and
     people say this and that before they ask.
     """
-    named = [found.start() for found in _mentions(subject).finditer(text)]
+    named = [found.start() for found in mentions(subject).finditer(text)]
     begins = [found.end() for found in _SENTENCE_END.finditer(text) if named and found.end() <= named[-1]]
     return masked(text[begins[-1] :] if begins else text, subject)
 
 
-def _mentions(subject: str) -> re.Pattern[str]:
+def mentions(subject: str) -> re.Pattern[str]:
+    """Where a text names the subject, as whole words, whatever its case."""
     return re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)", re.IGNORECASE)
 
 
@@ -106,9 +114,7 @@ class Representations:
         blocks = int(model.config.get_text_config().num_hidden_layers)
         self._layers = sorted({max(1, round(depth * blocks)) for depth in _DEPTHS})
         self._known: dict[str, Tensor] = {}
-        texts = [text for wordings in kinds().values() for text in wordings]
-        kind = torch.tensor([number for number, wordings in enumerate(kinds().values()) for _ in wordings])
-        asks = torch.tensor([int(is_question(text)) for text in texts])
+        texts, kind, asks = sentences()
         found = kept(model, tok, self._layers, texts, self.states, lambda raw: directions(raw, kind, asks))
         self._centres, self._scale = found["centres"], found["scale"]
         self._directions = found["directions"]  # (layers, width, directions)
@@ -168,7 +174,7 @@ def directions(raw: Tensor, kind: Tensor, asks: Tensor) -> dict[str, Tensor]:
         asks: 1 for a question, 0 for a statement, shape (texts,).
 
     Returns:
-        ``raw``; ``centres`` of statements and of questions, shape (2, layers, width); ``scale``, shape (layers, width);
+        ``centres`` of statements and of questions, shape (2, layers, width); ``scale``, shape (layers, width);
         ``directions``, shape (layers, width, directions).
     """
     # Statements and questions differ by far more than what they ask for: each has a centre of its own.
@@ -176,7 +182,7 @@ def directions(raw: Tensor, kind: Tensor, asks: Tensor) -> dict[str, Tensor]:
     centred = raw - centres[asks]
     scale = centred.std(0) + _EPSILON
     found = torch.stack([_telling_apart(layer, kind) for layer in (centred / scale).unbind(1)])
-    return {"raw": raw, "centres": centres, "scale": scale, "directions": found}
+    return {"centres": centres, "scale": scale, "directions": found}
 
 
 def _telling_apart(states: Tensor, kind: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt.retrieval import RelevantTriple
+from kgt_editor.talk.lines import as_told
 
 
 class Fact(NamedTuple):
@@ -28,8 +29,14 @@ class Fact(NamedTuple):
     when: datetime
 
     def __str__(self) -> str:
-        told = "" if self.question == self.answer else f"{self.question} -> {self.answer}, "
+        told = "" if self.question == self.answer else f"{as_told(self.question, self.answer)}, "
         return f"{self.number}. {self.triple.line}  ({told}{self.when:%Y-%m-%d})"
+
+    def as_dict(self) -> dict[str, str | int]:
+        """For programs: the triple's parts beside the rest, the time in ISO 8601."""
+        triple = {"head": self.triple.head, "relation": self.triple.relation, "tail": self.triple.tail}
+        told = {"question": self.question, "answer": self.answer, "when": self.when.isoformat(timespec="seconds")}
+        return {"number": self.number, **triple, **told}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,15 @@ def correction(line: str) -> str | None:
     return found.group(1) if found else None
 
 
+#: What has to be said to delete all that was told.
+EVERYTHING = "everything"
+
+
+def as_told(question: str, answer: str) -> str:
+    """What was told, in a line; of a note, whose question and answer are one text, that text."""
+    return question if question == answer else f"{question} -> {answer}"
+
+
 def said(text: str, what: str) -> str:
     """The text without space around it.
 

@@ -34,7 +34,7 @@ class Noted:
             f"{edit.query} ({', '.join(triple.head for triple in edit.added) or 'known already'})"
             for edit in self.edits
         ]
-        return "\n".join([*kept, *(f"not kept, it names nobody: {sentence}" for sentence in self.left)])
+        return "\n".join([*kept, *(f"not kept, it names nobody or is too long: {sentence}" for sentence in self.left)])
 
 
 def note(model: KGEnhancedLM, text: str, about: Sequence[str] = ()) -> Noted:

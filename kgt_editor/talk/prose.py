@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kgt_editor.graph.words import function_words
+from kgt_editor.kgt.representation import mentions
 from kgt_editor.talk.subjects import subjects
 
 #: Characters of a sentence that is kept; a longer one is no sentence.
@@ -27,8 +28,6 @@ _FIRST_PERSON = re.compile(r"\bI\b")
 _OWN = re.compile(r"(my|our)\s+[\w-]+", re.IGNORECASE)
 # "American" in "an American painter" is no name.
 _ADJECTIVE = re.compile(r"[A-Z]\w*(?:an|ese|ish|ic|ch|i)")
-
-
 # They begin a sentence in front of a comma, and name nobody.
 _OPENINGS = frozenset({"Today", "Overall", "However", "Later", "Originally", "Currently", "Eventually", "Finally"})
 
@@ -59,8 +58,9 @@ def sentences(text: str, about: Sequence[str] = ()) -> list[Sentence]:
     full = list(dict.fromkeys(name for names in named for name in names))
     short = {name.split()[-1]: name for name in reversed(full) if " " in name and not _OWN.match(name)}
     known = list(dict.fromkeys([*about, *(name for name in full if name not in short)]))
+    patterns = {name: (mentions(name), mentions(name.split()[-1])) for name in known}
     count = Counter(
-        {name: sum(_mentions(part, name) or _mentions(part, name.split()[-1]) for part in found) for name in known}
+        {name: sum(any(one.search(part) for one in both) for part in found) for name, both in patterns.items()}
     )
     main, many = count.most_common(1)[0] if count else ("", 0)
     alone: list[Sentence] = []
@@ -77,12 +77,12 @@ def _alone(text: str, names: list[str], known: list[str], short: dict[str, str],
     if len(text) > LONGEST_SENTENCE:
         return Sentence(text, ())
     for word, name in short.items():
-        if not _mentions(text, name):
+        if not mentions(name).search(text):
             pattern = rf"(?<![\w'-]){re.escape(word)}(?![\w-])"
             text = re.sub(pattern, name.replace("\\", r"\\"), text, count=1)
-    about = [*names, *(name for name in known if name not in names and _mentions(text, name))]
+    about = [*names, *(name for name in known if name not in names and mentions(name).search(text))]
     about = [short.get(name, name) for name in about]
-    if last and not _mentions(text, last):
+    if last and not mentions(last).search(text):
         for pronoun, name in ((_SUBJECT, last), (_OWNER, f"{last}'s")):
             replaced, done = pronoun.subn(name.replace("\\", r"\\"), text, count=1)
             if done:
@@ -120,7 +120,3 @@ def _forms(name: str) -> list[str]:
     name = name[0].lower() + name[1:]
     rest = name[own.end() :].strip()
     return [name, name[: own.end()], rest] if rest[:1].isupper() else [name]
-
-
-def _mentions(text: str, name: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None

@@ -6,16 +6,16 @@ an answer, and take them back. One server is one user.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from kgt_editor.errors import KgtError
-from kgt_editor.talk.answers import Fact
+from kgt_editor.talk.lines import EVERYTHING
 from kgt_editor.talk.model import PersonalModel
-
-_EVERYTHING = "everything"
 
 
 def server(me: PersonalModel, tokens: int = 64) -> MCPServer[Any]:
@@ -53,7 +53,8 @@ class _Tools:
 
         Gives the answer and the facts behind it; no facts where the model answered by itself.
         """
-        answer = await _done(self._me.aask(question, self._tokens))
+        with _plainly():
+            answer = await self._me.aask(question, self._tokens)
         behind = [{"fact": fact.triple.line, "bears_on_question": round(fact.relevance, 3)} for fact in answer.facts]
         return {"answer": answer.text, "facts": behind}
 
@@ -63,53 +64,47 @@ class _Tools:
         The subject is found in the question where it is not named; a relation may be named. An earlier answer to the
         same question gives way.
         """
-        return str(await _done(self._me.atell(question, answer, subject or None, relation or None)))
+        with _plainly():
+            return str(await self._me.atell(question, answer, subject or None, relation or None))
 
     async def correct(self, answer: str, subject: str = "") -> str:
         """Store the right answer to the question that was asked last."""
-        return str(await _done(self._me.acorrect(answer, subject or None)))
+        with _plainly():
+            return str(await self._me.acorrect(answer, subject or None))
 
     async def read(self, text: str, about: str = "") -> str:
         """Keep what a text says, sentence by sentence, under everybody it names; "about" says whom else it is about."""
-        return str(await _done(self._me.aread(text, [about] if about else [])))
+        with _plainly():
+            return str(await self._me.aread(text, [about] if about else []))
 
     def facts(self) -> list[dict[str, Any]]:
         """All that the user told and is in force, oldest first, with the numbers that "undo" takes."""
-        return [_shown(fact) for fact in self._me.facts()]
+        with _plainly():
+            return [fact.as_dict() for fact in self._me.facts()]
 
     def undo(self, number: int = 0) -> str:
         """Take back what was told last, or the entry with that number."""
-        edit = _tried(lambda: self._me.undo(number or None))
-        return f"taken back: {edit.query}"
+        with _plainly():
+            return f"taken back: {self._me.undo(number or None).query}"
 
     def export(self) -> str:
         """All that the user ever told, what was taken back too, as JSON."""
-        return self._me.export()
+        with _plainly():
+            return self._me.export()
 
     def forget(self, what: str) -> str:
         """Delete all that the user told, for good. It cannot be taken back, so "what" has to be "everything"."""
-        if what != _EVERYTHING:
-            raise ToolError(f"nothing was deleted: say '{_EVERYTHING}' to mean it")
-        _tried(self._me.forget)
+        if what != EVERYTHING:
+            raise ToolError(f"nothing was deleted: say '{EVERYTHING}' to mean it")
+        with _plainly():
+            self._me.forget()
         return "all is forgotten"
 
 
-def _shown(fact: Fact) -> dict[str, Any]:
-    triple = {"head": fact.triple.head, "relation": fact.triple.relation, "tail": fact.triple.tail}
-    told = {"question": fact.question, "answer": fact.answer, "when": fact.when.isoformat(timespec="seconds")}
-    return {"number": fact.number, **triple, **told}
-
-
-async def _done(work: Any) -> Any:
-    """What was asked for; an error of ours as one of the tool, whose text the client is shown."""
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """An error of ours becomes one of the tool, whose text the client is shown."""
     try:
-        return await work
-    except KgtError as error:
-        raise ToolError(str(error)) from error
-
-
-def _tried(work: Any) -> Any:
-    try:
-        return work()
+        yield
     except KgtError as error:
         raise ToolError(str(error)) from error

@@ -24,11 +24,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kgt_editor.errors import KgtError
-from kgt_editor.talk.lines import correction
+from kgt_editor.talk.lines import EVERYTHING, correction
 from kgt_editor.talk.model import PersonalModel
 
 _log = logging.getLogger(__name__)
-_EVERYTHING = "everything"
 _MOST_BYTES = 64 * 1024  # of what is sent
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -102,18 +101,7 @@ class Page:
         return found[0]
 
     async def _facts(self, me: PersonalModel, _: dict[str, Any]) -> Response:
-        facts = [
-            {
-                "number": fact.number,
-                "head": fact.triple.head,
-                "relation": fact.triple.relation,
-                "tail": fact.triple.tail,
-                "question": fact.question,
-                "answer": fact.answer,
-                "when": fact.when.isoformat(sep=" ", timespec="minutes"),
-            }
-            for fact in await asyncio.to_thread(me.facts)
-        ]
+        facts = [fact.as_dict() for fact in await asyncio.to_thread(me.facts)]
         return JSONResponse({"user": me.user, "model": self.model, "facts": facts})
 
     async def _say(self, me: PersonalModel, fields: dict[str, Any]) -> Response:
@@ -166,8 +154,8 @@ class Page:
         return JSONResponse({"told": f"taken back: {edit.query}"})
 
     async def _forget(self, me: PersonalModel, fields: dict[str, Any]) -> Response:
-        if fields.get("what") != _EVERYTHING:
-            raise _Refused(422, f"nothing was deleted: type '{_EVERYTHING}' to mean it")
+        if fields.get("what") != EVERYTHING:
+            raise _Refused(422, f"nothing was deleted: type '{EVERYTHING}' to mean it")
         await asyncio.to_thread(me.forget)
         return JSONResponse({"told": "all is forgotten"})
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from chromium import FIRST_PAINT, needs_chromium, requests_of, wait_for
 
-from kgt_editor import PersonalModel
-from kgt_editor.talk.web import Page
+from .conftest import Served
 
 TONGUE = "The mother tongue of Zanwick Alder is"
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    people = {name: PersonalModel("testbed-gpt2", name, tmp_path / "both.db") for name in ("ada", "milo")}
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Page(people, "testbed-gpt2", tokens=8).app(), log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(timeout=10)
+def address(served: Served) -> str:
+    return f"http://127.0.0.1:{served.port}/"
 
 
 def send(page: Any, field: str, text: str) -> None:
@@ -39,7 +26,7 @@ def send(page: Any, field: str, text: str) -> None:
 
 @needs_chromium
 def test_a_person_corrects_an_answer_sees_the_fact_and_removes_it(browser: Any, address: str) -> None:
-    browser.get(f"{address}#token=ada")
+    browser.get(f"{address}#token=ada-token")
     wait_for(browser, "return document.getElementById('who').textContent === 'ada, with testbed-gpt2'")
     assert browser.current_url == address  # the token does not stay in the address
     assert browser.execute_script(FIRST_PAINT) <= 1000
@@ -52,7 +39,7 @@ def test_a_person_corrects_an_answer_sees_the_fact_and_removes_it(browser: Any, 
     assert browser.execute_script("return document.querySelector('#facts h3').textContent") == "Zanwick Alder"
 
     browser.switch_to.new_window("tab")  # somebody else on the same server
-    browser.get(f"{address}#token=milo")
+    browser.get(f"{address}#token=milo-token")
     wait_for(browser, "return document.getElementById('who').textContent.startsWith('milo')")
     assert browser.execute_script("return document.querySelectorAll('.fact').length") == 0
     browser.close()
@@ -71,7 +58,7 @@ def test_a_person_corrects_an_answer_sees_the_fact_and_removes_it(browser: Any, 
 
 @needs_chromium
 def test_what_is_said_is_shown_as_text(browser: Any, address: str) -> None:
-    browser.get(f"{address}#token=ada")
+    browser.get(f"{address}#token=ada-token")
     send(browser, "line", "<img src=x onerror=document.title='run'> Is Ada?")
     wait_for(browser, "return document.querySelectorAll('#log p').length > 1")
     assert browser.title == "kgt"

@@ -60,7 +60,7 @@ async function showFacts() {
       put(text, "span", `${fact.relation} `, "relation");
       if (places.has(fact.tail)) put(text, "a", fact.tail).href = `#${places.get(fact.tail)}`;
       else put(text, "span", fact.tail);
-      text.title = `${fact.question === fact.answer ? "read" : `told: ${fact.question} ${fact.answer}`}, ${fact.when}`;
+      text.title = `${fact.question === fact.answer ? "read" : `told: ${fact.question} ${fact.answer}`}, ${fact.when.slice(0, 16).replace("T", " ")}`;
       const gone = put(row, "button", "×");
       gone.setAttribute("aria-label", `Take back: ${head} ${fact.relation} ${fact.tail}`);
       gone.addEventListener("click", () => tried(() => send("undo", { number: fact.number })));
