@@ -23,7 +23,7 @@ RENDER: dict[str, Callable[..., str]] = {
     "report": runs.report, "scale": runs.scale, "real": runs.real, "kinds": runs.kinds,
     "conflicts": measures.conflicts, "cost": measures.cost, "users_together": measures.users_together,
     "recall": measures.recall, "easyedit": measures.easyedit, "after": measures.after, "named": measures.named,
-    "told_apart": measures.told_apart,
+    "told_apart": measures.told_apart, "corrections": measures.corrections,
 }  # fmt: skip
 
 

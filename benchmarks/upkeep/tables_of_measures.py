@@ -41,6 +41,7 @@ KINDS = {
     "undone": "taken back",
     "restated": "said twice",
 }
+CORRECTED = ("stored", "knew it before", "at once", "50 lines later", "at the end", "others kept")
 
 
 def named() -> str:
@@ -113,6 +114,16 @@ def easyedit() -> str:
             rows.append([found["model"], mode, str(found["edits"]), *shares, f"{found['easyedit / own']:.2f}"])
     head = ["model", "mode", "edits", "rewrite", "rephrase", "locality", "edit, EasyEdit / compare.py"]
     return table(head, rows)
+
+
+def corrections() -> str:
+    """What a scripted conversation of corrections gives, by model."""
+    rows = []
+    for path in sorted((RESULTS / "real").glob("corrections-*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        shares = [share(found["shares"][key]["share"]) for key in CORRECTED]
+        rows.append([found["model"], str(found["corrections"]), *shares])
+    return table(["model", "corrections", *CORRECTED], rows)
 
 
 def told_apart() -> str:

@@ -133,6 +133,15 @@ def _times(row: dict[str, Any]) -> list[str]:
     return [edit, f"{preparation:.0f} s" if preparation >= 1 else "-"]
 
 
+def _in_passes(row: dict[str, Any]) -> str:
+    """The median edit, and how many forward passes of an edit's prompt take as long in the same run.
+
+    Runs of several machines stand in one table, so only the second number compares them.
+    """
+    edit, passes = _times(row)[0], (row.get("edit_forwards") or {}).get("p50")
+    return f"{edit} ({passes:.1f})" if edit != "-" and passes is not None else edit
+
+
 def scale(editors: str, longest: str) -> str:
     """A row an editor and size of the committed sequence of ``longest`` edits, with what only such a one shows."""
     lines = []
@@ -173,10 +182,10 @@ def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequent
             counts = [f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count]
             facts = [row["model"], row["editor"], f"{row['size']:,}"]
             written = [mean.get(metric, "-") for metric in WRITTEN]
-            rows[key] = [*facts, *_metrics(row)[:3], *kept], written, [", ".join(counts) or "-", _times(row)[0]]
+            rows[key] = [*facts, *_metrics(row)[:3], *kept], written, [", ".join(counts) or "-", _in_passes(row)]
     told = any(written != ["-"] * len(WRITTEN) for _, written, _ in rows.values())  # runs before version 4 do not say
     head = ["model", "editor", "edits", *METRICS[:3], "others kept", "neighbours kept"]
-    head += [*(WRITTEN.values() if told else ()), "became", "median edit"]
+    head += [*(WRITTEN.values() if told else ()), "became", "median edit (forward passes)"]
     ordered = [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[2]))]
     return table(head, [[*first, *(written if told else ()), *last] for first, written, last in ordered])
 

@@ -66,7 +66,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     asked = {
         "model": options.model,
         "dtype": options.dtype,
-        "records": {name: revision for name, revision, _ in pools},
+        "records": [f"{name} ({revision})" for name, revision, _ in pools],
         "size": options.size,
         "seed": options.seed,
         "set": overrides,
@@ -146,7 +146,7 @@ def _yaml(chosen: Any, asked: dict[str, Any], measured: dict[str, Any]) -> str:
     fact = [f"{name} {best[f'{name} score']}/{best[f'{name} accuracy']}" for name in ("efficacy", "paraphrase")]
     lines = [
         f"KGT for {asked['model']}, chosen by `kgt calibrate` on validation records only:",
-        f"up to {asked['size']} of each of {', '.join(f'{name} ({rev})' for name, rev in asked['records'].items())}, "
+        f"up to {asked['size']} of each of {', '.join(asked['records'])}, "
         f"seed {asked['seed']}, {asked['dtype']}.",
         f"With the fact in front, score/accuracy: {', '.join(fact)}",
         f"({len(readings)} combinations of reading and contrast were tried). With the guard: in-scope questions "

@@ -17,6 +17,9 @@ from kgt_editor.graph.names import HeadIndex
 from kgt_editor.graph.relations import ALIAS
 from kgt_editor.graph.triple import MAX_CHARACTERS, Triple
 
+# "The job of the mother of …", "the job of …'s mother", "…'s mother's job": the tail is another's, not the head's.
+_CHAIN = re.compile(r"(?<!\bname )(?<!\bnames )\bof (the \w+ of\b|…'s\b)|…'s \w+'s (?!name\b)", re.IGNORECASE)
+
 
 @cache
 def _rules() -> tuple[tuple[re.Pattern[str], str], ...]:
@@ -36,8 +39,11 @@ def _pattern(words: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def inverse_of(relation: str) -> str | None:
-    """The relation in which a triple's tail stands to its head; None where the table has none."""
-    if relation == ALIAS:
+    """The relation in which a triple's tail stands to its head; None where the table has none.
+
+    A relation of a relation ("the job of …'s mother") has none.
+    """
+    if relation == ALIAS or _CHAIN.search(relation):
         return None
     return next((phrase for words, phrase in _rules() if words.search(relation)), None)
 

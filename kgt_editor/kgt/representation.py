@@ -36,6 +36,10 @@ _EPSILON = 1e-4
 # How far the covariance within the kinds is shrunk. Between .1 and 3 it hardly matters: with SmolLM2-135M, kinds held
 # out of the sentences in turn are told apart equally well.
 _SHRINKAGE = 1.0
+#: What a noun of ``nouns.yaml`` is put into.
+FRAMES = (
+    "The {} of X is", "X's {} is", "The name of the {} of X is", "What is the {} of X?", "What is X's {}?",
+)  # fmt: skip
 _SENTENCE_END = re.compile(r"[.!?]['\")\]]*\s+|\n\s*")
 
 _OF_MODEL: WeakKeyDictionary[Any, Representations] = WeakKeyDictionary()
@@ -57,10 +61,24 @@ def relation_sentences() -> dict[str, list[str]]:
 
 
 @cache
+def nouns() -> dict[str, str]:
+    """What everything is called that ``neutral.yaml`` asks of X, by the same keys."""
+    found: dict[str, str] = yaml.safe_load(files("kgt_editor.kgt").joinpath("nouns.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+@cache
 def kinds() -> dict[str, list[str]]:
-    """All wordings of everything that the sentences ask for, statement and question of ``neutral.yaml`` first."""
+    """All wordings of everything that the sentences ask for, statement and question of ``neutral.yaml`` first.
+
+    Its noun in every frame is among them: where all kinds share the words around what is asked, those words tell
+    nothing apart, and wordings that have nothing else in common are seen to ask the same.
+    """
     more = relation_sentences()
-    return {key: [*pair, *more.get(key, ())] for key, pair in neutral_sentences().items()}
+    return {
+        key: [*pair, *more.get(key, ()), *(frame.format(nouns()[key]) for frame in FRAMES)]
+        for key, pair in neutral_sentences().items()
+    }
 
 
 def sentences() -> tuple[list[str], Tensor, Tensor]:

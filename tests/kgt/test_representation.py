@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from kgt_editor.kgt.representation import Representations, _telling_apart, neutral_sentences, relation_sentences
+from kgt_editor.kgt.representation import (
+    FRAMES,
+    Representations,
+    _telling_apart,
+    kinds,
+    neutral_sentences,
+    nouns,
+    relation_sentences,
+)
 
 LM = tuple[Any, Any]
 
@@ -54,6 +62,9 @@ def test_what_tells_kinds_apart_is_seen_and_what_varies_within_them_is_not() -> 
 def test_every_kind_has_wordings_enough_to_say_how_they_vary() -> None:
     assert set(relation_sentences()) <= set(neutral_sentences())
     assert sum(len(listed) for listed in relation_sentences().values()) > len(neutral_sentences())
+    assert set(nouns()) == set(neutral_sentences())
+    assert len(set(nouns().values())) == len(nouns())
+    assert all(len(wordings) >= 2 + len(FRAMES) for wordings in kinds().values())
 
 
 @pytest.fixture
