@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tables_common import MODELS, RESULTS, read, share, table
@@ -163,7 +164,8 @@ def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequent
     """A row an editor and size, from the committed runs of language models that nobody here trained.
 
     ``which`` is ``known-only`` for runs on facts that the model knew, ``ordered`` for runs in an order from a file;
-    ``sizes`` are the numbers of edits shown. Of an editor and size the latest run counts.
+    ``sizes`` are the numbers of edits shown. Of an editor and size the latest run counts. ``knowedit/FILE`` takes the
+    runs on that file alone.
     """
     wanted = [int(size) for size in sizes.split(",") if size]
     rows: dict[tuple[str, str, int], tuple[list[str], list[str], list[str]]] = {}
@@ -171,7 +173,7 @@ def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequent
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
         config = manifest["config"]
         kind = "known-only" if config["known_only"] else "ordered" if config.get("order") else "all"
-        if (kind, config["dataset"], config["mode"]) != (which, dataset, mode):
+        if (kind, config["mode"]) != (which, mode) or not _is_of(config, dataset):
             continue
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             key = row["model"], row["editor"], row["size"]
@@ -190,6 +192,12 @@ def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequent
     return table(head, [[*first, *(written if told else ()), *last] for first, written, last in ordered])
 
 
+def _is_of(config: dict[str, Any], dataset: str) -> bool:
+    """Whether a run is on a data set, or on one file of it: ``knowedit/knowedit_zsre``."""
+    name, _, file = dataset.partition("/")
+    return bool(config["dataset"] == name and (not file or Path(config["data"]).name.startswith(file)))
+
+
 def kinds(dataset: str) -> str:
     """How many of a data set's other questions each editor answers, by kind, from the committed runs of real models.
 
@@ -201,7 +209,7 @@ def kinds(dataset: str) -> str:
     runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
     cells: dict[tuple[str, str, int], dict[str, str]] = {}
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
-        if manifest["config"]["dataset"] != dataset:
+        if not _is_of(manifest["config"], dataset):
             continue
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             hparams = manifest["config"]["hparams"].get(row["editor"], {})
@@ -213,6 +221,7 @@ def kinds(dataset: str) -> str:
                 key[1],
                 f"{row['size']:,}",
                 _mean(row, "efficacy_accuracy"),
+                _mean(row, "same_subject_kept"),
                 ", ".join(counts) or "-",
             ]
             cells[key] = {}
@@ -221,7 +230,7 @@ def kinds(dataset: str) -> str:
                 columns[name] = None
                 cells[key][name] = " / ".join(share(one[judged] / one["asked"]) for judged in ("greedy", "contains"))
     lines = [[*found[key], *(cells[key].get(name, "-") for name in columns)] for key in sorted(found)]
-    return table(["model", "editor", "edits", "efficacy accuracy", "became", *columns], lines)
+    return table(["model", "editor", "edits", "efficacy accuracy", "others kept", "became", *columns], lines)
 
 
 def known(dataset: str) -> str:

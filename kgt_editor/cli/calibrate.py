@@ -146,8 +146,7 @@ def _yaml(chosen: Any, asked: dict[str, Any], measured: dict[str, Any]) -> str:
     fact = [f"{name} {best[f'{name} score']}/{best[f'{name} accuracy']}" for name in ("efficacy", "paraphrase")]
     lines = [
         f"KGT for {asked['model']}, chosen by `kgt calibrate` on validation records only:",
-        f"up to {asked['size']} of each of {', '.join(asked['records'])}, "
-        f"seed {asked['seed']}, {asked['dtype']}.",
+        f"up to {asked['size']} of each of {', '.join(asked['records'])}, seed {asked['seed']}, {asked['dtype']}.",
         f"With the fact in front, score/accuracy: {', '.join(fact)}",
         f"({len(readings)} combinations of reading and contrast were tried). With the guard: in-scope questions "
         f"{guard['in-scope score']}/{guard['in-scope accuracy']},",
