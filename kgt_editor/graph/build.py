@@ -14,6 +14,7 @@ from typing import Any
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.database import BASE_GRAPH, check_file, plain_errors
 from kgt_editor.graph.relations import ALIAS
+from kgt_editor.graph.seal import seal
 from kgt_editor.graph.stored import BLOCK, SCHEMA, names_of
 
 #: Head, relation phrase, tail, weight.
@@ -59,6 +60,7 @@ def build(
     try:
         with plain_errors(target):
             triples = _write(part, rows, about or {}, progress or (lambda done, total: None))
+        seal(part)
         _publish(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -48,34 +48,42 @@ class Kind:
 
         Raises:
             UsageError: it is one.
+        KgtError: it has none of the versions that there have been.
         """
         if application_id != self.application_id:
             raise UsageError(f"{path}: an SQLite file, but not a {self.name}")
+        if schema < 1:
+            raise KgtError(f"{path}: {self.name} without a version; {_DAMAGED}")
         if schema > self.schema:
             raise UsageError(
                 f"{path}: {self.name} of schema {schema}, this version reads up to {self.schema}; update kgt_editor"
             )
 
 
-BASE_GRAPH = Kind("base graph", int.from_bytes(b"KGTB", "big"), 1)
+#: From schema 2 on with a checksum of the whole file, see :mod:`kgt_editor.graph.seal`.
+BASE_GRAPH = Kind("base graph", int.from_bytes(b"KGTB", "big"), 2)
 JOURNAL = Kind("journal of personal graphs", int.from_bytes(b"KGTJ", "big"), 3)
 
 
-def is_database(path: Path) -> bool:
-    """Whether the file is an SQLite database by its first bytes; False where it cannot be read."""
+def is_database(path: Path, kind: Kind | None = None) -> bool:
+    """Whether the file is an SQLite database by its first bytes, with the mark of a kind; False where it is not read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+            header = file.read(72)
     except OSError:
         return False
+    return header.startswith(MAGIC) and (kind is None or header[68:] == kind.application_id.to_bytes(4, "big"))
 
 
-def check_file(path: Path, kind: Kind | None = None) -> None:
+def check_file(path: Path, kind: Kind | None = None) -> int:
     """Look at an SQLite file before it is opened (fields: SQLite's file format, section 1.3).
 
     Args:
         path: the file.
         kind: what it has to be; None looks at the size only.
+
+    Returns:
+        the version of its tables.
 
     Raises:
         UsageError: it is missing or something else.
@@ -93,13 +101,15 @@ def check_file(path: Path, kind: Kind | None = None) -> None:
         raise UsageError(f"{path}: not an SQLite file")
     if len(header) < 100:
         raise KgtError(f"{path}: the file is cut off in its header; restore it from a copy")
+    (schema,) = struct.unpack_from(">I", header, 60)
     if kind is not None:
-        kind.check(path, *struct.unpack_from(">I", header, 68), *struct.unpack_from(">I", header, 60))
+        kind.check(path, *struct.unpack_from(">I", header, 68), schema)
     (page,) = struct.unpack_from(">H", header, 16)
     (pages,) = struct.unpack_from(">I", header, 28)
     expected = pages * (65536 if page == 1 else page)
     if size < expected:
         raise KgtError(f"{path}: the file is cut off: {size:,} bytes of {expected:,}; restore it from a copy")
+    return int(schema)
 
 
 def check_before_writing(path: Path) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from kgt_editor.graph.database import BASE_GRAPH, check_file, plain_errors
 from kgt_editor.graph.names import MAX_WORDS, Name, keys_of, split_words
+from kgt_editor.graph.seal import check_seal
 from kgt_editor.graph.triple import Triple, stored_triple
 
 #: Edges in one row.
@@ -57,11 +58,16 @@ class StoredGraph:
     Raises:
         UsageError: the file is missing, something else, or of a newer schema.
         KgtError: the file is damaged.
+
+    Attributes:
+        sealed: whether it has a checksum and agrees with it; files of schema 1 have none.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        check_file(self.path, BASE_GRAPH)
+        self.sealed = check_file(self.path, BASE_GRAPH) > 1
+        if self.sealed:
+            check_seal(self.path)
         self._lock = threading.Lock()
         with plain_errors(self.path):
             self._db = sqlite3.connect(

@@ -37,9 +37,7 @@ _EPSILON = 1e-4
 # out of the sentences in turn are told apart equally well.
 _SHRINKAGE = 1.0
 #: What a noun of ``nouns.yaml`` is put into.
-FRAMES = (
-    "The {} of X is", "X's {} is", "The name of the {} of X is", "What is the {} of X?", "What is X's {}?",
-)  # fmt: skip
+FRAMES = ("The {} of X is", "The name of the {} of X is", "What is the {} of X?")
 _SENTENCE_END = re.compile(r"[.!?]['\")\]]*\s+|\n\s*")
 
 _OF_MODEL: WeakKeyDictionary[Any, Representations] = WeakKeyDictionary()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -143,8 +144,8 @@ def test_what_is_no_base_graph_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_file_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
-    with pytest.raises(UsageError, match="base graph of schema 2, this version reads up to 1; update"):
+        db.execute("PRAGMA user_version = 3")
+    with pytest.raises(UsageError, match="base graph of schema 3, this version reads up to 2; update"):
         StoredGraph(path)
 
 
@@ -193,3 +194,28 @@ def test_other_spellings_are_found_in_the_file(path: Path) -> None:
     assert found == asked | {"Where is the Cafe Noir now?": None, "Where is Jean Pierre Papin now?": None} | {
         "Where is Jean\u2010Pierre Papin now?": None
     }
+
+
+def test_no_bit_that_flips_in_a_base_graph_is_believed(path: Path, tmp_path: Path) -> None:
+    whole, chance = path.read_bytes(), random.Random(0)
+    assert StoredGraph(path).sealed
+    copy_ = tmp_path / "copy.db"
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        copy_.write_bytes(damaged)
+        with pytest.raises(KgtError, match=r"copy\.db"):
+            StoredGraph(copy_)
+    for length in (len(whole) - 1, len(whole) - 30, len(whole) // 2, 50):
+        copy_.write_bytes(whole[:length])
+        with pytest.raises(KgtError, match=r"copy\.db"):
+            StoredGraph(copy_)
+
+
+def test_a_base_graph_of_before_checksums_is_read(path: Path, tmp_path: Path) -> None:
+    old = bytearray(path.read_bytes()[: path.stat().st_size // 4096 * 4096])  # without what stands behind the pages
+    old[60:64] = (1).to_bytes(4, "big")
+    (tmp_path / "old.db").write_bytes(old)
+    graph = StoredGraph(tmp_path / "old.db")
+    assert not graph.sealed
+    assert list(graph.triples_from("dog")) == list(StoredGraph(path).triples_from("dog"))
