@@ -66,7 +66,7 @@ JOURNAL = Kind("journal of personal graphs", int.from_bytes(b"KGTJ", "big"), 3)
 
 
 def is_database(path: Path, kind: Kind | None = None) -> bool:
-    """Whether the file is an SQLite database by its first bytes, with the mark of a kind; False where it is not read."""
+    """Whether the file is an SQLite database by its first bytes, with a kind's mark; False where it cannot be read."""
     try:
         with path.open("rb") as file:
             header = file.read(72)
@@ -101,9 +101,9 @@ def check_file(path: Path, kind: Kind | None = None) -> int:
         raise UsageError(f"{path}: not an SQLite file")
     if len(header) < 100:
         raise KgtError(f"{path}: the file is cut off in its header; restore it from a copy")
-    (schema,) = struct.unpack_from(">I", header, 60)
+    schema, _, application_id = struct.unpack_from(">3I", header, 60)
     if kind is not None:
-        kind.check(path, *struct.unpack_from(">I", header, 68), schema)
+        kind.check(path, application_id, schema)
     (page,) = struct.unpack_from(">H", header, 16)
     (pages,) = struct.unpack_from(">I", header, 28)
     expected = pages * (65536 if page == 1 else page)

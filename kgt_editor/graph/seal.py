@@ -1,9 +1,9 @@
 """The checksum at the end of a base graph's file, compared whenever the file is opened.
 
-A base graph never changes once it is built, so one CRC-32 of all its bytes says whether it is as it was: a bit that flips
-in a text would be believed, one in SQLite's tree would hide facts without a word. Reading 100 MB for it takes a tenth of a
-second. SQLite reads as many pages as its header says, and not what stands behind them. Made against accidents: whoever can
-write the file can write its checksum.
+A base graph never changes once it is built, so one CRC-32 of all its bytes says whether it is as it was: a bit that
+flips in a text would be believed, one in SQLite's tree would hide facts without a word. Reading 100 MB for it takes a
+tenth of a second. SQLite reads as many pages as its header says, and not what stands behind them. Made against
+accidents: whoever can write the file can write its checksum.
 """
 
 from __future__ import annotations

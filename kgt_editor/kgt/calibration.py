@@ -6,10 +6,9 @@ Three choices, one after the other, each from forward passes that are made once:
    (the sum of score and accuracy of both).
 2. *guard_midpoint*, *guard_slope* and *retrieval_min*: with the reading chosen, the curve under which questions in the
    edit's scope follow the fact and other questions on the subject keep their answer. Both sides count alike: score +
-   accuracy of the paraphrases + 2 x the share of other questions whose answer stays. Of curves that come within ``NEAR``
-   of the best by this sum, which a few hundred records do not tell apart, the one under which most paraphrases are
-   followed. Other questions are the records' own (``same_subject_prompts``), or other records' prompts with the subject
-   put in.
+   accuracy of the paraphrases + 2 x the share of other questions whose answer stays. A few hundred records do not tell
+   curves apart that come within ``NEAR`` of the best: of those, the one under which most paraphrases are followed.
+   Other questions are the records' own (``same_subject_prompts``), or other records' prompts with the subject put in.
 3. *relation_source*: ``rank`` where it hardly ever names a relation wrong, else ``query``.
 
 Questions of several facts are read, too, up to ``HOPS`` of them, and what follows from a fact; an answer that the model

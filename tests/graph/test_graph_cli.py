@@ -218,3 +218,19 @@ def test_a_path_that_cannot_be_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert len(line) < 300
+
+
+def test_verify_says_whether_a_base_graph_is_as_it_was_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "facts.tsv").write_text("Ada\tP103\tNorrish\n", encoding="utf-8")
+    graph = tmp_path / "g.db"
+    assert run(capsys, "build", "--tsv", tmp_path / "facts.tsv", "--out", graph)[0] == 0
+    assert run(capsys, "verify", graph) == (0, f"{graph}: 1 triples are as they were built\n", "")
+    damaged = bytearray(graph.read_bytes())
+    damaged[damaged.index(b"Norrish")] ^= 1
+    graph.write_bytes(damaged)
+    for command in (["verify", graph], ["show", graph, "Ada"]):
+        code, out, err = run(capsys, *command)
+        assert (code, out) == (1, "")
+        assert "not as it was built" in err

@@ -170,6 +170,7 @@ def without_loose_keys(path: Path) -> None:
         rows = db.execute("SELECT key, name FROM names").fetchall()
         extra = [row for row in rows if row[1] and row[1].casefold() != row[0]]
         db.executemany("DELETE FROM names WHERE key = ? AND name = ?", extra)
+        db.execute("PRAGMA user_version = 1")
     db.close()
     assert extra
 
