@@ -164,18 +164,15 @@ def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequent
     """A row an editor and size, from the committed runs of language models that nobody here trained.
 
     ``which`` is ``known-only`` for runs on facts that the model knew, ``ordered`` for runs in an order from a file;
-    ``sizes`` are the numbers of edits shown. Of an editor and size the latest run counts. ``knowedit/FILE`` takes the
-    runs on that file alone.
+    ``sizes`` are the numbers of edits shown. Of an editor and size the latest run counts.
     """
     wanted = [int(size) for size in sizes.split(",") if size]
     rows: dict[tuple[str, str, int], tuple[list[str], list[str], list[str]]] = {}
-    runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
-    for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
-        config = manifest["config"]
+    for config, found in _real_runs(dataset):
         kind = "known-only" if config["known_only"] else "ordered" if config.get("order") else "all"
-        if (kind, config["mode"]) != (which, mode) or not _is_of(config, dataset):
+        if (kind, config["mode"]) != (which, mode):
             continue
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        for row in found:
             key = row["model"], row["editor"], row["size"]
             if wanted and row["size"] not in wanted:
                 continue
@@ -192,10 +189,15 @@ def real(dataset: str, which: str = "all", sizes: str = "", mode: str = "sequent
     return table(head, [[*first, *(written if told else ()), *last] for first, written, last in ordered])
 
 
-def _is_of(config: dict[str, Any], dataset: str) -> bool:
-    """Whether a run is on a data set, or on one file of it: ``knowedit/knowedit_zsre``."""
+def _real_runs(dataset: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """What was asked and the rows of each real model's run on a data set, or on one file of it
+    (``knowedit/knowedit_zsre``), the oldest first."""
     name, _, file = dataset.partition("/")
-    return bool(config["dataset"] == name and (not file or Path(config["data"]).name.startswith(file)))
+    runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
+    for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
+        config = manifest["config"]
+        if config["dataset"] == name and (not file or Path(config["data"]).name.startswith(file)):
+            yield config, json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
 def kinds(dataset: str) -> str:
@@ -206,13 +208,10 @@ def kinds(dataset: str) -> str:
     """
     found: dict[tuple[str, str, int], list[str]] = {}
     columns: dict[str, None] = {}
-    runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
     cells: dict[tuple[str, str, int], dict[str, str]] = {}
-    for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
-        if not _is_of(manifest["config"], dataset):
-            continue
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
-            hparams = manifest["config"]["hparams"].get(row["editor"], {})
+    for config, rows in _real_runs(dataset):
+        for row in rows:
+            hparams = config["hparams"].get(row["editor"], {})
             named = ", relations named by the user" if hparams.get("relation_source") == "user" else ""
             key = row["model"], row["editor"] + named, row["size"]
             counts = [f"{count} {name}" for name, count in (row["edit_outcomes"] or {}).items() if count]
