@@ -68,46 +68,57 @@ async function showFacts() {
   }
 }
 
-async function tried(work) {
-  note("");
-  try {
-    await work();
-  } catch (error) {
-    note(error.message);
-  }
-  try {
-    await showFacts();
-  } catch (error) {
-    note(error.message);
-  }
+// One thing after another: a correction that is sent while an answer is written waits for that answer, and what is
+// known is shown as it is after the last change.
+let before = Promise.resolve();
+
+function tried(work) {
+  before = before.then(async () => {
+    note("");
+    try {
+      await work();
+    } catch (error) {
+      note(error.message);
+    }
+    try {
+      await showFacts();
+    } catch (error) {
+      note(error.message);
+    }
+  });
 }
 
-async function say(line) {
+function say(line) {
   const log = at("log");
-  put(log, "p", line, "asked");
-  const answer = put(log, "p", "");
-  for await (const one of lines(await send("say", { line }))) {
-    if (one.part) answer.textContent += one.part;
-    if (one.answer !== undefined) answer.textContent = one.answer;
-    for (const fact of one.facts ?? []) put(log, "p", fact, "by");
-    if (one.told) answer.textContent = one.told;
-    if (one.error) put(log, "p", one.error, "bad");
-    log.scrollTop = log.scrollHeight;
-  }
+  const turn = put(log, "div", "");
+  put(turn, "p", line, "asked");
+  const answer = put(turn, "p", "");
+  log.scrollTop = log.scrollHeight;
+  return async () => {
+    for await (const one of lines(await send("say", { line }))) {
+      if (one.part) answer.textContent += one.part;
+      if (one.answer !== undefined) answer.textContent = one.answer;
+      for (const fact of one.facts ?? []) put(turn, "p", fact, "by");
+      if (one.told) answer.textContent = one.told;
+      if (one.error) put(turn, "p", one.error, "bad");
+      log.scrollTop = log.scrollHeight;
+    }
+  };
 }
 
-function whenSent(form, field, work) {
+// `begin` shows what is seen at once, and gives the work that waits for its turn.
+function whenSent(form, field, begin) {
   at(form).addEventListener("submit", (event) => {
     event.preventDefault();
     const text = at(field).value.trim();
     at(field).value = "";
-    if (text) tried(() => work(text));
+    if (text) tried(begin(text));
   });
 }
 
 whenSent("say", "line", say);
-whenSent("read", "text", async (text) => note((await (await send("read", { text })).json()).told));
-whenSent("forget", "what", async (what) => {
+whenSent("read", "text", (text) => async () => note((await (await send("read", { text })).json()).told));
+whenSent("forget", "what", (what) => async () => {
   note((await (await send("forget", { what })).json()).told);
   at("log").replaceChildren();
 });
