@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -206,3 +207,24 @@ def with_template(tiny_llama: tuple[Any, Any]) -> Callable[[str], Any]:
         return tok
 
     return give
+
+
+@pytest.fixture
+def counterfact_file(tmp_path):
+    """Sixty invented records in EasyEdit's layout."""
+    rows = [
+        {
+            "case_id": number,
+            "prompt": f"Person {number} was born in the town of",
+            "subject": f"Person {number}",
+            "target_new": "Tarsil" if number % 2 else "Quindle",
+            "ground_truth": "Velmora",
+            "rephrase_prompt": f"The birthplace of Person {number} is",
+            "locality_prompt": f"Person {number + 1000} was born in the town of",
+            "locality_ground_truth": "Velmora",
+        }
+        for number in range(60)
+    ]
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps(rows))
+    return path

@@ -27,11 +27,42 @@ def test_the_real_profile_measures_all_editors_then_the_fast_ones_further(tmp_pa
     told = capsys.readouterr().err
     assert "counterfact-extension is left out" in told
     runs = [line for line in told.splitlines() if "to run: compare.py" in line]
-    assert len(runs) == 4
-    assert all("alphaedit" in run for run in runs[::2])
-    assert all("--model smollm2-135m" in run for run in runs[:2])
-    assert "--sizes 500,1000,5000 " in runs[1]
-    assert "rome" not in runs[1]
+    of_model = {
+        model: [run for run in runs if f"--model {model} " in run] for model in ("smollm2-135m", "testbed-large")
+    }
+    assert len(runs) == sum(map(len, of_model.values()))
+    for listed in of_model.values():
+        short, long = ([run for run in listed if ("5000" in run) == is_long] for is_long in (False, True))
+        editors = {run.split("--editors ")[1].split()[0] for run in short}
+        assert editors == {*paper.EDITORS, *paper.RIVALS}
+        assert len(short) == len(editors)  # a run each
+        assert {run.split("--editors ")[1].split()[0] for run in long} == set(paper.LONG)
+
+
+def test_other_questions_on_the_subjects_are_asked_in_every_run_of_a_data_set(tmp_path, capsys):
+    files = {name: tmp_path / name for name in ("counterfact", "same")}
+    for file in files.values():
+        file.write_text("[]")
+    told = ["--profile", "real", "--dry-run", "--out", str(tmp_path / "out")]
+    told += ["--counterfact", str(files["counterfact"]), "--same-subject", str(files["same"])]
+    assert paper.main(told) == 0
+    runs = [line for line in capsys.readouterr().err.splitlines() if "to run: compare.py" in line]
+    assert len(runs) > 1
+    assert all(f"--same-subject {files['same']}" in run for run in runs)
+
+
+def test_a_finished_run_is_known_wherever_its_records_lay(tmp_path, capsys, counterfact_file, monkeypatch):
+    monkeypatch.setitem(paper.PROFILES, "smoke", (paper.Runs(("testbed-gpt2",), ("counterfact",), (2,), 1, ("icl",)),))
+    out, moved = tmp_path / "out", tmp_path / "elsewhere.json"
+    assert paper.main(["--profile", "smoke", "--out", str(out), "--counterfact", str(counterfact_file)]) == 0
+    counterfact_file.rename(moved)
+    capsys.readouterr()
+    again = ["--profile", "smoke", "--out", str(out), "--counterfact", str(moved), "--dry-run"]
+    assert paper.main(again) == 0
+    assert "there already: compare.py" in capsys.readouterr().err
+    moved.write_text(moved.read_text().replace("Person 1 ", "Person one "))  # other records
+    assert paper.main(again) == 0
+    assert "to run: compare.py" in capsys.readouterr().err
 
 
 def test_without_their_files_the_papers_data_sets_are_left_out_aloud(tmp_path, capsys):

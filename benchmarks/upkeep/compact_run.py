@@ -1,19 +1,18 @@
 """Make of a run's folder one that can be committed: what was asked, the summary, and a line of figures a record.
 
     python benchmarks/upkeep/compact_run.py results/<run> --out results/paper-scale
+    python benchmarks/upkeep/compact_run.py results/<run> --out results/real --without-triples
 
-Writes to <out>/<run>: manifest.json and summary.json as they are, but for the folders that the command named;
-cells.jsonl; records.csv.gz, a line an editor, seed, size and case with its six metrics, the edit's milliseconds and
-KGT's triples (``+`` added, ``-`` removed); and scale.json, what a long sequence shows: medians of the first and last
-1,000 edits, what the editor keeps on disk, and the scores as they are when edits that later ones take back count too.
+Writes to <out>/<run>: manifest.json and summary.json as they are, but for the folders that they name; cells.jsonl;
+records.csv.gz, a line an editor, seed, size and case with its metrics, the edit's milliseconds and, unless they are
+not wanted, KGT's triples (``+`` added, ``-`` removed), which may tell the sentences of a data set; and scale.json, what
+a long sequence shows: medians of the first and last 1,000 edits, what the editor keeps on disk, and the scores as they
+are when edits that later ones take back count too.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import io
 import json
 import math
 import shutil
@@ -28,15 +27,13 @@ from kgt_editor.commands import json_report
 from kgt_editor.errors import UsageError
 from kgt_editor.evaluation.metrics import PromptScore
 from kgt_editor.lm.scoring import TargetScore
-from kgt_editor.results.schema import CASE_METRICS
+from kgt_editor.results import compact as records_file
 
 ENDS = 1000  # edits whose median latency is compared
-IDS = ("editor", "seed", "size", "position", "case_id")
-COLUMNS = (*IDS, "edit_ms", "failure", "superseded", *CASE_METRICS, "triples")
 
 
-def compact(run: Path, out: Path) -> dict[str, Any]:
-    """Write the folder.
+def compact(run: Path, out: Path, triples: bool = True) -> dict[str, Any]:
+    """Write the folder; ``triples`` says whether those of a graph's edits go with it.
 
     Returns:
         what ``scale.json`` holds.
@@ -51,23 +48,18 @@ def compact(run: Path, out: Path) -> dict[str, Any]:
         raise UsageError(f"{run} is not the folder of a finished run: {error}") from None
     folder = out / run.name
     folder.mkdir(parents=True, exist_ok=True)
-    manifest["command"] = [Path(part).name if "/" in part else part for part in manifest["command"]]
-    if manifest["config"]["data"]:
-        manifest["config"]["data"] = Path(manifest["config"]["data"]).name
     for name, content in (("manifest.json", manifest), ("summary.json", summary)):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(_without_folders(content), indent=2) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")
     shutil.copyfile(run / "cells.jsonl", folder / "cells.jsonl")
     found: dict[tuple[str, int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    # Without a time in it, the same records give the same bytes.
-    with (
-        gzip.GzipFile(folder / "records.csv.gz", "wb", mtime=0) as packed,
-        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
-    ):
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+
+    def collected() -> Iterator[dict[str, Any]]:
         for line in _lines(run / "records.jsonl"):
-            writer.writerow(_row(line))
             _collect(line, found[line["editor"], line["seed"], line["size"]])
+            yield line
+
+    records_file.write(folder / records_file.FILE, collected(), triples)
     rows = [_scale(*cell, values) for cell, values in found.items()]
     for row, cell in ((row, cell) for row in rows for cell in summary["rows"]):
         if (row["editor"], row["size"]) == (cell["editor"], cell["size"]):
@@ -83,24 +75,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _row(line: dict[str, Any]) -> list[Any]:
-    seconds, metrics = line["edit_seconds"], line["metrics"] or {}
-    triples = [
-        f"{'+' if one['change'] == 'added' else '-'}{' | '.join(one['triple'])}"
-        for one in (line["details"] or {}).get("triples", ())
-    ]
-    return [
-        *(line[name] for name in IDS),
-        None if seconds is None else round(1000 * seconds, 2),
-        line["failure"],
-        int(_superseded(line)),
-        *(_short(metrics.get(name)) for name in CASE_METRICS),
-        "; ".join(triples),
-    ]
-
-
-def _short(share: float | None) -> float | int | None:
-    return None if share is None else round(share, 4) if share % 1 else int(share)
+def _without_folders(value: Any) -> Any:
+    """The same without the folders of any path that leads out of the working folder."""
+    if isinstance(value, dict):
+        return {key: _without_folders(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(one) for one in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "../")) else value
 
 
 def _superseded(line: dict[str, Any]) -> bool:
@@ -144,8 +125,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the compact folder goes")
+    parser.add_argument("--without-triples", action="store_true", help="leave the triples of a graph's edits out")
     args = parser.parse_args()
-    return json_report(lambda: compact(args.run, args.out), None)
+    return json_report(lambda: compact(args.run, args.out, triples=not args.without_triples), None)
 
 
 if __name__ == "__main__":

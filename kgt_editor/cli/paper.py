@@ -5,9 +5,10 @@ kgt paper --profile testbed    # the shipped models; an hour on two cores
 kgt paper --profile real --counterfact counterfact.json --extension extension.json   # SmolLM2-135M; hours, in sittings
 kgt paper --profile gpu --counterfact counterfact.json   # the paper's models
 
-One run of compare.py for each model and data set, at all numbers of edits, under ``--out``. A run that is there already
-and complete, with the same settings, is not made again, and one that was interrupted is resumed: call the script
-again.
+Runs of compare.py, at all numbers of edits, under ``--out``: one for each model and data set, or, where that takes
+hours, one for each editor too, so that what is finished can be kept and several machines can share the work. The report
+draws on all of them. A run that is there already and complete, with the same settings, is not made again, and one that
+was interrupted is resumed: call the script again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kgt_editor.cli import compare, report
 from kgt_editor.commands import INTERRUPTED, Parser, run
@@ -36,7 +38,12 @@ LONG = ("kgt", "kgt:user", "ultraedit", "icl:bm25")
 
 @dataclass(frozen=True)
 class Runs:
-    """Some cells of a profile; ``sizes`` are Figure 4's, the largest one is the tables'."""
+    """Some cells of a profile.
+
+    Attributes:
+        sizes: numbers of edits, Figure 4's.
+        apart: whether every editor has a run of its own.
+    """
 
     models: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -44,18 +51,19 @@ class Runs:
     seeds: int
     editors: tuple[str, ...] = EDITORS
     dtype: str = "float32"
+    apart: bool = False
 
 
 PROFILES: dict[str, tuple[Runs, ...]] = {
     "smoke": (Runs(("testbed-gpt2",), ("world",), (4, 8), 1, ("ft", "rome", "kgt", "kgt:user")),),
     "testbed": (Runs(("testbed-gpt2", "testbed-llama"), ("world",), (20, 60, 200), 3),),
-    # Hours of a CPU; a run folder is complete cell by cell, and may be committed between two sittings.
+    # Hours of a CPU.
     "real": (
-        Runs(("smollm2-135m",), ("counterfact",), (10, 50, 100), 1, (*EDITORS, *RIVALS)),
-        Runs(("smollm2-135m",), ("counterfact-extension",), (10, 50, 100), 1, (*EDITORS, *RIVALS)),
-        Runs(("smollm2-135m",), ("counterfact",), (500, 1000, 5000), 1, LONG),
-        Runs(("testbed-large",), ("counterfact",), (50, 100, 500), 1, (*EDITORS, *RIVALS)),
-        Runs(("testbed-large",), ("counterfact",), (1000, 5000, 21_919), 1, LONG),
+        Runs(("smollm2-135m",), ("counterfact",), (10, 50, 100), 1, (*EDITORS, *RIVALS), apart=True),
+        Runs(("smollm2-135m",), ("counterfact-extension",), (10, 50, 100), 1, (*EDITORS, *RIVALS), apart=True),
+        Runs(("smollm2-135m",), ("counterfact",), (500, 1000, 5000), 1, LONG, apart=True),
+        Runs(("testbed-large",), ("counterfact",), (50, 100, 500), 1, (*EDITORS, *RIVALS), apart=True),
+        Runs(("testbed-large",), ("counterfact",), (1000, 5000, 21_919), 1, LONG, apart=True),
     ),
     "gpu": (
         Runs(
@@ -70,17 +78,28 @@ PROFILES: dict[str, tuple[Runs, ...]] = {
 }
 
 
-def cells(runs: Runs, files: dict[str, Path | None], known: Collection[str]) -> Iterator[list[str]]:
-    """The arguments of compare.py, one list a run; ``known`` are the editors that there are."""
+def cells(
+    runs: Runs, files: dict[str, Path | None], known: Collection[str], same_subject: Path | None = None
+) -> Iterator[list[str]]:
+    """The arguments of compare.py, one list a run.
+
+    Args:
+        runs: what is to be measured.
+        files: of each data set; one without a file is left out.
+        known: the editors that there are.
+        same_subject: facts for other questions on the edited subjects.
+    """
     sizes = ",".join(map(str, runs.sizes))
     editors = [name for name in runs.editors if name.partition(":")[0] in known]
     for dataset in runs.datasets:
         if dataset != "world" and files.get(dataset) is None:
             continue
+        data = ["--data", str(files[dataset])] if dataset != "world" else []
+        data += ["--same-subject", str(same_subject)] if dataset != "world" and same_subject else []
         for model in runs.models:
-            found = ["--model", model, "--dataset", dataset, "--sizes", sizes, "--seeds", str(runs.seeds)]
-            found += ["--editors", ",".join(editors), "--dtype", runs.dtype]
-            yield found + (["--data", str(files[dataset])] if dataset != "world" else [])
+            for listed in editors if runs.apart else [",".join(editors)]:
+                found = ["--model", model, "--dataset", dataset, "--sizes", sizes, "--seeds", str(runs.seeds)]
+                yield [*found, "--editors", listed, "--dtype", runs.dtype, *data]
 
 
 def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
@@ -94,6 +113,12 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("--profile", choices=PROFILES, default="testbed", help="default: %(default)s")
     parser.add_argument("--counterfact", type=Path, metavar="FILE", help="Tables 1 and 3, Figures 3 and 4 (real, gpu)")
     parser.add_argument("--extension", type=Path, metavar="FILE", help="CounterFactExtension, for Table 2 (real, gpu)")
+    parser.add_argument(
+        "--same-subject",
+        type=Path,
+        metavar="FILE",
+        help="facts for other questions on the edited subjects (compare.py)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/paper-<profile>")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be run")
@@ -116,7 +141,7 @@ def _paper(arguments: Sequence[str], program: str) -> int:
         if dataset != "world" and files[dataset] is None:
             say(f"{dataset} is left out: give its file with --{dataset.removeprefix('counterfact-')}")
     code = 0
-    for cell in (cell for runs in profile for cell in cells(runs, files, known)):
+    for cell in (cell for runs in profile for cell in cells(runs, files, known, options.same_subject)):
         command = [*cell, "--device", options.device, "--out", str(out), "--no-report"]
         done = _complete(command, out)
         say(f"{'there already' if done else 'to run'}: compare.py {' '.join(command)}")
@@ -132,16 +157,25 @@ def _paper(arguments: Sequence[str], program: str) -> int:
 
 
 def _complete(command: Sequence[str], out: Path) -> bool:
-    """Whether a run with these very settings has ended well."""
-    from kgt_editor.runs.request import check_request
+    """Whether a run with these very settings and records, wherever their files lay, has ended well."""
+    from kgt_editor.runs.request import check_request, resolved_config
 
     asked = compare.build_parser().parse_args(list(command))
     try:
         request = check_request(compare.build_config(asked, shipped_hparams()), out)
     except KgtError:
         return False  # compare.py says what is wrong
-    try:
-        manifest = json.loads((request.folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    return bool(manifest.get("status") == "complete")
+    wanted = _without_places(json.loads(json.dumps(resolved_config(request))))
+    for path in sorted(out.glob("*/manifest.json")):
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if manifest["status"] == "complete" and _without_places(manifest["config"]) == wanted:
+                return True
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue  # no run, or one that is being written
+    return False
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    # What the files hold is in data_revision.
+    return {name: value for name, value in config.items() if name not in ("data", "same_subject")}

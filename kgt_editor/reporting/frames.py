@@ -12,6 +12,7 @@ from kgt_editor.errors import UsageError
 from kgt_editor.reporting import kinds
 from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES, SHARES
 from kgt_editor.reporting.runs import Run, find_runs, read_run
+from kgt_editor.results import compact
 from kgt_editor.results.statistics import Interval, latency, mean_interval, no_narrower, share_interval
 from kgt_editor.results.summary import costs_of
 
@@ -214,11 +215,17 @@ def _seeds(rows: pd.DataFrame, run: str) -> int:
 
 
 def without_records(runs: Sequence[Run]) -> list[str]:
-    """A notice that names the runs whose numbers come from their summary."""
+    """Notices that name the runs whose numbers come from their summary, and those of figures without a text."""
     bare = [run.name for run in runs if run.cases is None]
-    if not bare:
-        return []
-    return [f"no records.jsonl, so numbers from the summary and no list of edits: {', '.join(bare)}"]
+    figures = [run.name for run in runs if run.cases is not None and not (run.path / "records.jsonl").is_file()]
+    return [
+        f"{why}: {', '.join(names)}"
+        for why, names in (
+            ("no records.jsonl, so numbers from the summary and no list of edits", bare),
+            (f"{compact.FILE} in place of records.jsonl, so no list of edits", figures),
+        )
+        if names
+    ]
 
 
 def failed_edits(rows: pd.DataFrame) -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting import figures, frames, html, render, tables
+from kgt_editor.reporting import compared, figures, frames, html, render, tables
 from kgt_editor.reporting.runs import Run
 from kgt_editor.reporting.style import save
 
@@ -58,6 +58,7 @@ def write_report(
     folder = Path(out) if out else (runs[0].path if len(runs) == 1 else runs[0].path.parent) / "report"
     every_row = frames.rows_frame(runs)
     rows, replaced = frames.choose(every_row)
+    rows = compared.across_runs(runs, rows)
     notices += [notice for run in runs for notice in run.notices] + frames.failed_edits(every_row)
     notices += frames.without_records(runs) + replaced + frames.silence(runs) + frames.dead(rows)
     notices += frames.differences(runs) + size_notices(rows)

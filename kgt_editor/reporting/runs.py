@@ -1,4 +1,4 @@
-"""Reading run folders: ``manifest.json``, ``records.jsonl``, ``cells.jsonl`` and ``summary.json``."""
+"""Reading run folders: ``manifest.json``, ``records.jsonl`` or its figures alone, ``cells.jsonl``, ``summary.json``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from kgt_editor.errors import UsageError
 from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES
+from kgt_editor.results import compact
 from kgt_editor.results.schema import CellFailure, check_cell, check_manifest, sizes_of
 
 _OF_A_CASE = tuple(name for name in CASE_MEASURES if name != "unedited_recall")
@@ -121,6 +122,8 @@ def read_run(path: Path) -> Run:
             run.cells[cell["editor"], cell["seed"], cell.get("size", run.size)] = cell
     if (path / "records.jsonl").is_file():
         _read_records(path / "records.jsonl", run)
+    elif (path / compact.FILE).is_file():
+        _read_figures(path / compact.FILE, run)
     _look_for_gaps(run)
     return run
 
@@ -149,45 +152,66 @@ def _lines(path: Path, run: Run) -> Iterator[dict[str, Any]]:
                 run.notices.append(f"{run.name}: the last line of {path.name} is cut off and left out")
 
 
+class _Cases:
+    """The columns of :attr:`Run.cases` as they grow: arrays, as 20,000 edits and 8 editors have 175,000 lines."""
+
+    def __init__(self) -> None:
+        self.editors: list[str] = []
+        self.columns: dict[str, Any] = {name: array("d") for name in ("edit_seconds", *_OF_A_CASE)}
+        whole = ("seed", "size", "case_id", "position", "failed", "evaluated", "outcome")
+        self.columns |= {name: array("q") for name in whole}
+
+    def add(self, line: dict[str, Any], size: int) -> None:
+        """Take in a record; ``size`` is for the runs that did not say it."""
+        nan, metrics, seconds = float("nan"), line["metrics"], line["edit_seconds"]
+        self.editors.append(line["editor"])
+        values = {name: line[name] for name in ("seed", "case_id", "position")}
+        values |= {"size": line.get("size", size), "failed": line["failure"] is not None}
+        values |= {"evaluated": metrics is not None, "outcome": _outcome(line.get("details") or {})}
+        values |= {"edit_seconds": nan if seconds is None else seconds}
+        for name in _OF_A_CASE:
+            value = metrics.get(name) if metrics else None
+            values[name] = nan if value is None else value
+        for name, value in values.items():
+            self.columns[name].append(value)
+
+    def frame(self) -> pd.DataFrame:
+        """A line a case: a cell that was begun again wrote its cases anew, and the last line counts."""
+        # Views of the arrays, not copies through lists.
+        frame = pd.DataFrame({name: pd.Series(memoryview(values), copy=True) for name, values in self.columns.items()})
+        frame.insert(0, "editor", pd.Categorical(self.editors))
+        frame[["failed", "evaluated"]] = frame[["failed", "evaluated"]].astype(bool)
+        return frame.drop_duplicates(["editor", "seed", "size", "case_id"], keep="last", ignore_index=True)
+
+
 def _read_records(path: Path, run: Run) -> None:
-    columns: dict[str, Any] = {name: array("d") for name in ("edit_seconds", *_OF_A_CASE)}
-    columns |= {name: array("q") for name in ("seed", "size", "case_id", "position", "failed", "evaluated", "outcome")}
-    editors: list[str] = []
+    cases = _Cases()
     edits: dict[tuple[str, int], dict[int, list[KGTEdit]]] = {}
-    nan = float("nan")
     for line in _lines(path, run):
         try:
-            editor, seed, metrics = line["editor"], line["seed"], line["metrics"]
-            editors.append(editor)
-            size = line.get("size", run.size)
-            columns["size"].append(size)
-            for name in ("seed", "case_id", "position"):
-                columns[name].append(line[name])
-            seconds = line["edit_seconds"]
-            columns["edit_seconds"].append(nan if seconds is None else seconds)
-            columns["failed"].append(line["failure"] is not None)
-            columns["evaluated"].append(metrics is not None)
-            columns["outcome"].append(_outcome(line.get("details") or {}))
-            for name in _OF_A_CASE:
-                value = metrics.get(name) if metrics else None
-                columns[name].append(nan if value is None else value)
+            cases.add(line, run.size)
+            editor, seed = line["editor"], line["seed"]
             if editor == "none" and line.get("said") is not None:
                 run.said_before[seed, line["case_id"]] = line["said"]
             elif line.get("details") or line["failure"] is not None:
+                size = line.get("size", run.size)
                 edits.setdefault((editor, seed), {}).setdefault(size, []).append(_edit(line))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             version = run.manifest["schema_version"]
-            raise UsageError(f"{path}, line {len(editors)}: no record of schema {version}: {error}") from None
-    # Views of the arrays, not copies through lists: a run of 20,000 edits and 8 editors has 175,000 lines.
-    frame = pd.DataFrame({name: pd.Series(memoryview(values), copy=True) for name, values in columns.items()})
-    frame.insert(0, "editor", pd.Categorical(editors))
-    frame[["failed", "evaluated"]] = frame[["failed", "evaluated"]].astype(bool)
-    # A cell that was begun again wrote its cases anew: the last line counts.
-    run.cases = frame.drop_duplicates(["editor", "seed", "size", "case_id"], keep="last", ignore_index=True)
+            number = len(cases.editors)
+            raise UsageError(f"{path}, line {number}: no record of schema {version}: {error}") from None
+    run.cases = cases.frame()
     for key, by_size in edits.items():
         last = by_size[max(by_size)]
         if any(edit.triples for edit in last):  # else failures of an editor that changes weights
             run.edits[key] = sorted({edit.case_id: edit for edit in last}.values(), key=lambda edit: edit.position)
+
+
+def _read_figures(path: Path, run: Run) -> None:
+    cases = _Cases()
+    for line in compact.read(path):
+        cases.add(line, run.size)
+    run.cases = cases.frame()
 
 
 def _outcome(details: dict[str, Any]) -> int:

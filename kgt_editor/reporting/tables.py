@@ -23,9 +23,9 @@ _SPREAD = (
 )
 _LATENCY = "±: half the width of the 95 % interval, over seeds, over edits where there is one seed (Student's t)."
 _BOLD = (
-    "Bold: the best, and every editor that the paired test of its run does not tell apart from it (bootstrap over the "
-    f"same cases, p >= {SURE}). Where its run has no such test: where the intervals overlap. The no-edit row takes no "
-    "part."
+    "Bold: the best, and every editor that the paired test does not tell apart from it (bootstrap over the same cases, "
+    f"p >= {SURE}). Where a run has no figures of its cases, and so no such test: where the intervals overlap. The "
+    "no-edit row takes no part."
 )
 _BEST_COST = (
     "Bold: the best, and what is printed alike or has an interval that overlaps. The no-edit row takes no part."
@@ -155,9 +155,7 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
         notes.insert(0, uneven)
     if references and not costs:
         against = " or ".join(names.editor_label(name) for name in names.in_order(references))
-        notes.append(
-            f"{ALIKE}: not told apart from {against} on the same cases of its run (paired bootstrap, p >= {SURE})."
-        )
+        notes.append(f"{ALIKE}: not told apart from {against} on the same cases (paired bootstrap, p >= {SURE}).")
     if any(model.startswith("testbed-") for model in models):
         notes.insert(0, _TESTBED)
     if costs and any(model.startswith("shape:") for model in models):

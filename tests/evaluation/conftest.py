@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import signal
 from pathlib import Path
 
@@ -54,27 +53,6 @@ def saved_model(tiny_gpt2, tmp_path):
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture
-def counterfact_file(tmp_path):
-    """Sixty invented records in EasyEdit's layout."""
-    rows = [
-        {
-            "case_id": number,
-            "prompt": f"Person {number} was born in the town of",
-            "subject": f"Person {number}",
-            "target_new": "Tarsil" if number % 2 else "Quindle",
-            "ground_truth": "Velmora",
-            "rephrase_prompt": f"The birthplace of Person {number} is",
-            "locality_prompt": f"Person {number + 1000} was born in the town of",
-            "locality_ground_truth": "Velmora",
-        }
-        for number in range(60)
-    ]
-    path = tmp_path / "facts.json"
-    path.write_text(json.dumps(rows))
-    return path
 
 
 @pytest.fixture
