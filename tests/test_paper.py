@@ -9,6 +9,10 @@ import pytest
 from kgt_editor.cli import paper
 
 
+def sizes_of(run):
+    return run.split("--sizes ")[1].split()[0].split(",")
+
+
 def test_the_profiles_name_the_cells_of_tables_and_figures(tmp_path, capsys):
     for profile, runs in (("smoke", 1), ("testbed", 2)):
         assert paper.main(["--profile", profile, "--dry-run", "--out", str(tmp_path)]) == 0
@@ -32,7 +36,7 @@ def test_the_real_profile_measures_all_editors_then_the_fast_ones_further(tmp_pa
     }
     assert len(runs) == sum(map(len, of_model.values()))
     for listed in of_model.values():
-        short, long = ([run for run in listed if ("5000" in run) == is_long] for is_long in (False, True))
+        short, long = ([run for run in listed if ("100" in sizes_of(run)) == is_short] for is_short in (True, False))
         editors = {run.split("--editors ")[1].split()[0] for run in short}
         assert editors == {*paper.EDITORS, *paper.RIVALS}
         assert len(short) == len(editors)  # a run each

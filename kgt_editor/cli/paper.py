@@ -61,7 +61,8 @@ PROFILES: dict[str, tuple[Runs, ...]] = {
     "real": (
         Runs(("smollm2-135m",), ("counterfact",), (10, 50, 100), 1, (*EDITORS, *RIVALS), apart=True),
         Runs(("smollm2-135m",), ("counterfact-extension",), (10, 50, 100), 1, (*EDITORS, *RIVALS), apart=True),
-        Runs(("smollm2-135m",), ("counterfact",), (500, 1000, 5000), 1, LONG, apart=True),
+        Runs(("smollm2-135m",), ("counterfact",), (500, 1000), 1, LONG, apart=True),
+        Runs(("smollm2-135m",), ("counterfact",), (5000,), 1, LONG, apart=True),
         Runs(("testbed-large",), ("counterfact",), (50, 100, 500), 1, (*EDITORS, *RIVALS), apart=True),
         Runs(("testbed-large",), ("counterfact",), (1000, 5000, 21_919), 1, LONG, apart=True),
     ),
