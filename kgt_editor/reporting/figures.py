@@ -1,4 +1,4 @@
-"""Figures 3 and 4 of the paper from runs, and two of ours: latency over the edits, efficacy against latency."""
+"""Figure 3 of the paper from runs, and two of ours: latency over the edits, efficacy against latency."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from kgt_editor.reporting.labels import beside
 from kgt_editor.reporting.names import NO_EDIT, editor_label, in_order, seconds
 from kgt_editor.reporting.style import FAINT, INK, RC, look
 from kgt_editor.reporting.tables import model_label
@@ -82,96 +83,50 @@ def _ends(mean: Any, low: Any, high: Any) -> Any:
     return np.clip(np.array([mean - low, high - mean], dtype=float).reshape(2, -1), 0, None)
 
 
-def figure_4(rows: pd.DataFrame) -> Figure:
-    """Scores against the number of edits (Figure 4): a line an editor, log axis, the 95 % interval as a band.
-
-    A size that other editors have and this one lacks breaks its line and is marked with a cross on the axis.
-
-    Args:
-        rows: one setting and one model, all sizes.
-    """
-    sizes = sorted(rows["size"].unique())
-    editors = in_order(rows["editor"])
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(6.4, 3.1))
-        axes = figure.subplots(1, 2, sharey=True)
-        missing = False
-        for panel, (measure, title) in zip(axes, _PANELS.items(), strict=True):
-            for editor in editors:
-                own = rows[rows["editor"] == editor].set_index("size").reindex(sizes)
-                missing |= _line(panel, own, editor, measure)
-            panel.set_title(title)
-            panel.set_xlabel("number of edits")
-            _log_sizes(panel, sizes)
-            panel.set_ylim(-4, 104)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-        if missing:
-            axes[0].annotate("crosses on the axis: not measured", (0, 0), (0, -34), xycoords="axes fraction",
-                             textcoords="offset points", color=FAINT, fontsize=7)  # fmt: skip
-    return figure
-
-
-def _line(panel: Axes, own: pd.DataFrame, editor: str, measure: str) -> bool:
-    """One editor's line; returns whether it lacks a size."""
-    drawn = look(editor)
-    mean, low, high = (100 * own[f"{measure}{end}"].astype(float) for end in ("", "_low", "_high"))
-    face = "none" if drawn.hollow else drawn.colour
-    style: dict[str, Any] = {"color": drawn.colour, "marker": drawn.mark, "linestyle": drawn.line}
-    none_known = mean.isna().all()
-    label = editor_label(editor) + (" (missing)" if none_known else "")
-    panel.plot(own.index, mean, label=label, markerfacecolor=face, zorder=3, **style)
-    if len(own) > 1:
-        panel.fill_between(own.index, low, high, color=drawn.colour, alpha=0.15, linewidth=0)
-    else:
-        panel.errorbar(own.index, mean, _ends(mean, low, high), fmt="none", ecolor=drawn.colour, capsize=3, lw=1)
-    gaps = own.index[mean.isna()]
-    if len(gaps):
-        panel.plot(gaps, [0] * len(gaps), "x", color=drawn.colour, markersize=6, clip_on=False,
-                   transform=panel.get_xaxis_transform(), zorder=4)  # fmt: skip
-    return len(gaps) > 0
-
-
-def _log_sizes(panel: Axes, sizes: Sequence[int]) -> None:
-    panel.set_xscale("log")
-    panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    panel.xaxis.set_minor_formatter(NullFormatter())
-    if len(sizes) == 1:
-        panel.set_xlim(sizes[0] / 2, sizes[0] * 2)
+#: For the caption of the latency figure.
+LATENCY_CAPTION = (
+    "Median over stretches of the sequence, all seeds; band: the middle 80 % of the edits. Dotted, without a band: "
+    "medians of the first and the last tenth, of a run that has no records."
+)
 
 
 def latency_figure(cases: pd.DataFrame, rows: pd.DataFrame) -> Figure | None:
     """How long an edit takes as edits pile up: median over stretches of the sequence, middle 80 % as a band.
 
     Args:
-        cases: one run's, from :func:`kgt_editor.reporting.frames.cases_frame`; empty where it has no records: the
-            medians of its first and last tenth are drawn then.
-        rows: the same run's lines.
+        cases: from :func:`kgt_editor.reporting.frames.cases_frame`; of an editor whose run has no records the medians
+            of the first and last tenth are drawn.
+        rows: the lines of the same setting, model and size.
 
     Returns:
         None where no edit was timed.
     """
-    editors = [name for name in in_order(rows["editor"]) if name != NO_EDIT]
+    ends = []
     with mpl.rc_context(RC):
         figure = Figure(figsize=(6.4, 3.1))
         panel = figure.subplots()
-        for editor in editors:
+        for editor in (name for name in in_order(rows["editor"]) if name != NO_EDIT):
             drawn, label = look(editor), editor_label(editor)
             centres, low, middle, high = _course(cases, rows, editor)
             if not centres:
-                label += " (missing)"
+                ends.append((np.nan, f"{label} (missing)", drawn.colour))
+                continue
             face = "none" if drawn.hollow else drawn.colour
             style: dict[str, Any] = {"color": drawn.colour, "marker": drawn.mark, "markersize": 3.5}
-            panel.plot(centres, middle, label=label, linestyle=drawn.line, markerfacecolor=face, **style)
+            line = drawn.line if low else ":"
+            panel.plot(centres, middle, label=label, linestyle=line, markerfacecolor=face, **style)
             if low:
                 panel.fill_between(centres, low, high, color=drawn.colour, alpha=0.15, linewidth=0)
-        if not any(len(line.get_xdata()) for line in panel.lines):  # type: ignore[arg-type]
+            ends.append((middle[-1], label, drawn.colour))
+        if not panel.lines:
             return None
         panel.set_yscale("log")
-        _time_axis(panel.yaxis)
+        _time_axis(panel.yaxis, 12)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.set_xlabel("edits made before")
         panel.set_title("Wall time of an edit")
-        figure.legend(loc="outside right center")
+        lowest = panel.get_ylim()[0]
+        beside(panel, [(lowest if value != value else value, *rest) for value, *rest in ends], 2.4)  # type: ignore[misc]
     return figure
 
 
@@ -179,31 +134,39 @@ _Course = tuple[list[float], list[float], list[float], list[float]]
 
 
 def _course(cases: pd.DataFrame, rows: pd.DataFrame, editor: str) -> _Course:
-    if cases.empty:
+    """Places, lower ends, medians and upper ends; without ends where only the first and last tenth are known."""
+    own = cases.loc[cases["editor"] == editor, ["position", "edit_seconds"]].dropna() if len(cases) else cases
+    if own.empty:
         row = rows[rows["editor"] == editor].iloc[0]
         if "first_tenth_p50" not in row or pd.isna(row["first_tenth_p50"]):
             return [], [], [], []
         return [0.05 * row["size"], 0.95 * row["size"]], [], [row["first_tenth_p50"], row["last_tenth_p50"]], []
-    own = cases.loc[cases["editor"] == editor, ["position", "edit_seconds"]].dropna()
-    if own.empty:
-        return [], [], [], []
     width = max(1, int(np.ceil((own["position"].max() + 1) / _BINS)))
     stretches = own.groupby(own["position"] // width)
     spread = stretches["edit_seconds"].quantile([0.1, 0.5, 0.9]).unstack()
     return stretches["position"].mean().tolist(), *(spread[q].tolist() for q in (0.1, 0.5, 0.9))
 
 
-def _time_axis(axis: Axis) -> None:
+def _time_axis(axis: Axis, most: int) -> None:
+    """Ticks in seconds, ``most`` or so: at 1, 2 and 5 of every power of ten, at powers alone where these are many."""
+
     def tick(value: float, _: int) -> str:
         return re.sub(r"\.0+(?= )", "", seconds(value))
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5), numticks=most))
     axis.set_major_formatter(FuncFormatter(tick))
     axis.set_minor_locator(NullLocator())
 
 
+#: For the caption of the cost figure.
+COST_CAPTION = (
+    "Left and high is better, and little memory; bars: 95 % intervals. Memory: the highest while an edit runs."
+)
+
+
 def cost_figure(rows: pd.DataFrame) -> Figure | None:
-    """Efficacy against the median latency of an edit; the area of a mark is the memory the edit takes.
+    """Efficacy against the median latency of an edit, and beside it the memory that an edit takes, a line an editor.
 
     Args:
         rows: one setting, model and size.
@@ -214,31 +177,37 @@ def cost_figure(rows: pd.DataFrame) -> Figure | None:
     timed = rows[(rows["editor"] != NO_EDIT) & rows.get("edit_p50", pd.Series(np.nan, rows.index)).notna()]
     if timed.empty:
         return None
-    untimed = [editor_label(name) for name in in_order(set(rows["editor"]) - set(timed["editor"]) - {NO_EDIT})]
-    top = timed["memory"].max()
+    editors = in_order(timed["editor"])
+    untimed = [editor_label(name) for name in in_order(set(rows["editor"]) - set(editors) - {NO_EDIT})]
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(6.4, 3.1))
-        panel = figure.subplots()
-        for editor in in_order(timed["editor"]):
+        figure = Figure(figsize=(6.4, max(3.1, 0.8 + 0.2 * len(editors))))
+        panel, memory = figure.subplots(1, 2, width_ratios=[3, 2])
+        for place, editor in enumerate(editors):
             row = timed[timed["editor"] == editor].iloc[0]
             drawn = look(editor)
             x, y = row["edit_p50"], 100 * row["efficacy_score"]
             spread = _ends(y, 100 * row["efficacy_score_low"], 100 * row["efficacy_score_high"])
-            panel.errorbar(x, y, spread, fmt="none", ecolor=drawn.colour, capsize=2, lw=1, zorder=2)
-            panel.scatter(x, y, 420 * row["memory"] / top, facecolor="none" if drawn.hollow else drawn.colour,
-                          edgecolor=drawn.colour, alpha=1 if drawn.hollow else 0.5, linewidth=1.4, zorder=3,
-                          clip_on=False)  # fmt: skip
-            label = f"{editor_label(editor)}, {row['memory']:,.0f} MiB"
+            panel.errorbar(x, y, spread, fmt="none", ecolor=drawn.colour, capsize=2, lw=1, alpha=0.6, zorder=2)
             face = "none" if drawn.hollow else drawn.colour
             style: dict[str, Any] = {"color": drawn.colour, "markerfacecolor": face, "linestyle": "none", "zorder": 4}
-            panel.plot(x, y, marker=drawn.mark, label=label, **style)
+            panel.plot(x, y, marker=drawn.mark, label=editor_label(editor), **style)
+            memory.plot(row["memory"], place, marker=drawn.mark, **style)
+            memory.annotate(f"{row['memory']:,.0f}", (row["memory"], place), (5, 0), textcoords="offset points",
+                            va="center", fontsize=7)  # fmt: skip
         panel.set_xscale("log")
-        _time_axis(panel.xaxis)
         panel.margins(x=0.15)
+        _time_axis(panel.xaxis, 5)
         panel.set_ylim(-4, 108)
         panel.set_xlabel("median wall time of an edit")
-        panel.set_title("Efficacy score (%); area: memory while editing")
-        figure.legend(loc="outside right center")
+        panel.set_title("Efficacy score (%)")
+        memory.set_yticks(range(len(editors)), [editor_label(name) for name in editors])
+        memory.set_ylim(len(editors) - 0.5, -0.5)
+        memory.set_xlim(0, 1.25 * timed["memory"].max())
+        memory.xaxis.set_major_locator(MaxNLocator(3))
+        memory.set_xlabel("MiB while an edit runs")
+        memory.set_title("Memory")
+        for text, editor in zip(memory.get_yticklabels(), editors, strict=True):
+            text.set_color(look(editor).colour)
         if untimed:
             figure.supxlabel(f"missing: {', '.join(untimed)}", color=FAINT, fontsize=7.5)
     return figure

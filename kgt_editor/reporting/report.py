@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting import compared, figures, frames, html, render, tables
+from kgt_editor.reporting import compared, figure4, figures, frames, html, render, tables
 from kgt_editor.reporting.runs import Run
 from kgt_editor.reporting.style import save
 
@@ -146,8 +146,8 @@ def _of_model(runs: Sequence[Run], rows: pd.DataFrame, size: int, where: str, st
         yield Drawn(
             f"figure4-{stem}",
             f"Figure 4: score against number of edits, {on}",
-            "All scores are taken after the last edit. Band: 95 % interval.",
-            figures.figure_4(rows),
+            figure4.CAPTION,
+            figure4.figure_4(rows),
         )
     cases = frames.cases_frame([run for run in runs if run.name in set(here["run"])])
     if not cases.empty:  # of each editor the run that the tables show
@@ -157,7 +157,7 @@ def _of_model(runs: Sequence[Run], rows: pd.DataFrame, size: int, where: str, st
         yield Drawn(
             f"latency-{stem}",
             f"Latency as edits pile up, {on}",
-            "Median over stretches of the sequence, all seeds; band: the middle 80 % of the edits.",
+            figures.LATENCY_CAPTION,
             figure,
         )
     figure = figures.cost_figure(here)
@@ -165,6 +165,6 @@ def _of_model(runs: Sequence[Run], rows: pd.DataFrame, size: int, where: str, st
         yield Drawn(
             f"efficacy-latency-{stem}",
             f"Efficacy against latency, {on}",
-            "Left and high is better. The area of a mark is the memory while an edit runs; bars: 95 % interval.",
+            figures.COST_CAPTION,
             figure,
         )
