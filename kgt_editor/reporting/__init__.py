@@ -15,7 +15,8 @@ In a notebook::
 from kgt_editor.reporting.compared import across_runs
 from kgt_editor.reporting.figure4 import figure_4
 from kgt_editor.reporting.figures import cost_figure, figure_3, latency_figure
-from kgt_editor.reporting.frames import cases_frame, choose, differences, load, rows_frame, without_records
+from kgt_editor.reporting.frames import cases_frame, choose, load, rows_frame
+from kgt_editor.reporting.notices import differences, without_records
 from kgt_editor.reporting.paper import reported
 from kgt_editor.reporting.report import write_report
 from kgt_editor.reporting.runs import Run, read_run

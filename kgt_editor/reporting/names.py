@@ -215,6 +215,12 @@ def measure(name: str) -> Measure:
     return Measure(what.replace("_", " ") + label, definition, "share", "high", True)
 
 
+def explained(name: str) -> str:
+    """A column's heading and what it means, as a sentence."""
+    found = measure(name)
+    return f"{found.label}: {found.definition}."
+
+
 SCORES = ("efficacy_score", "paraphrase_score")
 _WHERE_ASKED = (
     "same_subject_kept",

@@ -65,9 +65,14 @@ def tex(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A ``table`` environment a block, for ``\input``; needs the packages booktabs and graphicx."""
+    r"""A ``table`` environment a block, for ``\input``; needs the packages booktabs and graphicx.
+
+    What the columns mean stands in the float with them, what holds for all of them in the first one. LaTeX counts the
+    tables; ``\label`` is ``tab:`` and the file's name, from the second on with its number.
+    """
     parts = ["% needs \\usepackage{booktabs,graphicx}"]
-    for block in (*table.blocks, table.reported):
+    title = table.title.partition(": ")[2]
+    for number, block in enumerate((*table.blocks, table.reported), 1):
         groups = _groups(block)
         spans, start = [], 2
         for model, width in groups:
@@ -78,7 +83,8 @@ def to_latex(table: Table) -> str:
         lines = [
             "\\begin{table}[t]",
             "\\centering",
-            f"\\caption{{{tex(table.title)}; {tex(block.caption)}.}}",
+            f"\\caption{{{tex(title[:1].upper() + title[1:])}; {tex(block.caption)}.}}",
+            f"\\label{{tab:{_label(table.stem)}{f'-{number}' if number > 1 else ''}}}",
             "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
             f"\\begin{{tabular}}{{l{'r' * len(block.columns)}}}",
             "\\toprule",
@@ -90,11 +96,23 @@ def to_latex(table: Table) -> str:
         for editor, cells in zip(block.editors, block.cells, strict=True):
             shown = [f"\\textbf{{{tex(cell.text)}}}" if cell.best else tex(cell.text) for cell in cells]
             lines.append(" & ".join([tex(editor_label(editor)), *shown]) + r" \\")
-        lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table}"]
-        parts.append("\n".join(lines))
-    # Definitions as text below, once, so that they can be moved or left out.
-    parts.append("\\noindent{\\footnotesize " + " ".join(tex(note) for note in table.notes) + "\\par}")
+        notes = " ".join(tex(note) for note in _notes(table, block, first=number == 1))
+        lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip", f"{{\\footnotesize {notes}\\par}}"]
+        parts.append("\n".join([*lines, "\\end{table}"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _notes(table: Table, block: Block, first: bool) -> list[str]:
+    """What the columns of a block mean; in the first one what holds for all of them before it."""
+    own, every = (
+        list(dict.fromkeys(names.explained(name) for one in blocks for _, name in one.columns))
+        for blocks in ([block], table.blocks)
+    )
+    return [*([note for note in table.notes if note not in every] if first else []), *own]
+
+
+def _label(stem: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", stem)
 
 
 def to_csv(table: Table) -> str:

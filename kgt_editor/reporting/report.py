@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting import compared, figure4, figures, frames, html, render, tables
+from kgt_editor.reporting import compared, figure4, figures, frames, html, notices, render, tables
 from kgt_editor.reporting.runs import Run
 from kgt_editor.reporting.style import save
 
@@ -54,16 +54,16 @@ def write_report(
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UsageError(f"unknown format '{unknown[0]}'; known: {', '.join(FORMATS)}")
-    runs, notices = frames.load(paths)
+    runs, told = frames.load(paths)
     folder = Path(out) if out else (runs[0].path if len(runs) == 1 else runs[0].path.parent) / "report"
     every_row = frames.rows_frame(runs)
     rows, replaced = frames.choose(every_row)
     rows = compared.across_runs(runs, rows)
-    notices += [notice for run in runs for notice in run.notices] + frames.failed_edits(every_row)
-    notices += frames.without_records(runs) + replaced + frames.silence(runs) + frames.dead(rows)
-    notices += frames.differences(runs) + size_notices(rows)
+    told += [notice for run in runs for notice in run.notices] + notices.failed_edits(every_row)
+    told += notices.without_records(runs) + replaced + notices.silence(runs) + notices.dead(rows)
+    told += notices.differences(runs) + notices.sizes(rows)
     made = tables.make_tables(rows)
-    report = Report(folder, notices=notices)
+    report = Report(folder, notices=told)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for table in made:
@@ -82,7 +82,7 @@ def write_report(
                 report.files.append(path)
         if "html" in formats:
             title = runs[0].name if len(runs) == 1 else "Model editors compared"
-            _write(report, "report.html", html.page(title, runs, notices, made, shown))
+            _write(report, "report.html", html.page(title, runs, told, made, shown))
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"cannot write to {folder}: {reason}; give another folder with --out") from None
@@ -96,21 +96,6 @@ def _write(report: Report, name: str, text: str) -> None:
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
     report.files.append(path)
-
-
-def size_notices(rows: pd.DataFrame) -> list[str]:
-    """Says which numbers of edits are in no table."""
-    notices = []
-    for setting in tables.settings(rows):
-        own = tables.of_setting(rows, setting)
-        size = tables.table_size(own)
-        others = sorted(set(own["size"]) - {size})
-        if others:
-            listed = ", ".join(f"{one:,}" for one in others)
-            notices.append(
-                f"{setting[0]}, {setting[2]}: the tables show the runs of {size:,} edits; {listed} are in Figure 4 only"
-            )
-    return notices
 
 
 def draw(runs: Sequence[Run], rows: pd.DataFrame) -> Iterator[Drawn]:

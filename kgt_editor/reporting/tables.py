@@ -139,7 +139,7 @@ def _table(rows: pd.DataFrame, number: int, setting: tuple[str, ...], size: int,
         caption = f"beyond the paper, other questions by kind: {model_label(model)}"
         blocks.append(_block(rows[rows["model"] == model], caption, [(model, name) for name in kinds]))
     references = {str(name) for name in rows.get("reference", pd.Series(dtype=object)).dropna()}
-    definitions = [f"{measure.label}: {measure.definition}." for measure in map(names.measure, (*first, *more, *kinds))]
+    definitions = [names.explained(name) for name in (*first, *more, *kinds)]
     compared = "mean log probability a token" if normalise == "mean" else "log probability in all"
     notes = (
         [_LATENCY, _BEST_COST]
