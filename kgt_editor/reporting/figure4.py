@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from kgt_editor.reporting.labels import beside
 from kgt_editor.reporting.names import NO_EDIT, editor_label, in_order
@@ -18,7 +19,7 @@ from kgt_editor.reporting.style import FAINT, FAMILIES, MISSING, RC, family, loo
 
 _SCORES = {"efficacy_score": "Efficacy score (%)", "paraphrase_score": "Paraphrase score (%)"}
 _REFERENCES = ("kgt", NO_EDIT)  # in every panel
-_ASIDE = 1.035  # by which the next editor's points stand to the right of one's own, as a factor of the log axis
+_ASIDE = 2.5  # points by which the next editor stands to the right
 
 #: For the caption of a figure.
 CAPTION = (
@@ -70,7 +71,7 @@ def _panel(panel: Axes, rows: pd.DataFrame, editors: Sequence[str], sizes: Seque
     ends, missing = [], False
     for place, editor in enumerate(editors):
         own = rows[rows["editor"] == editor].set_index("size").reindex(sizes)
-        aside = _ASIDE ** (place - (len(editors) - 1) / 2)
+        aside = _ASIDE * (place - (len(editors) - 1) / 2)
         missing |= _line(panel, own, editor, measure, aside)
         known = own[measure].astype(float).dropna()
         label = editor_label(editor) + ("" if len(known) else " (missing)")
@@ -78,8 +79,8 @@ def _panel(panel: Axes, rows: pd.DataFrame, editors: Sequence[str], sizes: Seque
     panel.set_xscale("log")
     panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
     panel.xaxis.set_minor_formatter(NullFormatter())
-    if len(sizes) == 1:
-        panel.set_xlim(sizes[0] / 2, sizes[0] * 2)
+    room = 1.25 if len(sizes) > 1 else 2
+    panel.set_xlim(sizes[0] / room, sizes[-1] * room)
     panel.set_ylim(-4, 104)
     beside(panel, ends, 1.9)
     return missing
@@ -91,12 +92,16 @@ def _line(panel: Axes, own: pd.DataFrame, editor: str, measure: str, aside: floa
     mean, low, high = (100 * own[f"{measure}{end}"].astype(float) for end in ("", "_low", "_high"))
     style: dict[str, Any] = {"color": drawn.colour, "marker": drawn.mark, "linestyle": drawn.line}
     lengths = np.clip(np.array([mean - low, high - mean], dtype=float), 0, None)  # rounding may leave a hair below zero
-    places = np.asarray(own.index, dtype=float) * aside
-    panel.errorbar(places, mean, lengths, fmt="none", ecolor=drawn.colour, elinewidth=0.8, capsize=2, alpha=0.6)
+    figure = panel.get_figure(root=True)
+    assert figure is not None
+    shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
+    panel.errorbar(own.index, mean, lengths, fmt="none", ecolor=drawn.colour, elinewidth=0.8, capsize=2, alpha=0.6,
+                   transform=panel.transData + shift)  # fmt: skip
     face = "none" if drawn.hollow else drawn.colour
-    panel.plot(places, mean, label=editor_label(editor), markerfacecolor=face, zorder=3, **style)
-    gaps = places[mean.isna().to_numpy()]
+    panel.plot(own.index, mean, label=editor_label(editor), markerfacecolor=face, zorder=3,
+               transform=panel.transData + shift, **style)  # fmt: skip
+    gaps = own.index[mean.isna()]
     if len(gaps):
         panel.plot(gaps, [0] * len(gaps), MISSING, color=drawn.colour, markersize=6, clip_on=False,
-                   transform=panel.get_xaxis_transform(), zorder=4)  # fmt: skip
+                   transform=panel.get_xaxis_transform() + shift, zorder=4)  # fmt: skip
     return len(gaps) > 0

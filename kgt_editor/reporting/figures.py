@@ -191,7 +191,7 @@ def cost_figure(rows: pd.DataFrame) -> Figure | None:
             face = "none" if drawn.hollow else drawn.colour
             style: dict[str, Any] = {"color": drawn.colour, "markerfacecolor": face, "linestyle": "none", "zorder": 4}
             panel.plot(x, y, marker=drawn.mark, label=editor_label(editor), **style)
-            memory.plot(row["memory"], place, marker=drawn.mark, **style)
+            memory.plot(row["memory"], place, marker=drawn.mark, label=editor_label(editor), **style)
             memory.annotate(f"{row['memory']:,.0f}", (row["memory"], place), (5, 0), textcoords="offset points",
                             va="center", fontsize=7)  # fmt: skip
         panel.set_xscale("log")

@@ -6,16 +6,17 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from kgt_editor.reporting import render
+from kgt_editor.reporting import inline, render
 from kgt_editor.reporting.payload import payloads
 from kgt_editor.reporting.runs import Run
-from kgt_editor.reporting.style import INK, look, save
+from kgt_editor.reporting.style import look, save
 from kgt_editor.reporting.tables import Table
 
 
@@ -31,22 +32,12 @@ def on_white(text: str) -> str:
     return re.sub(r"(<svg[^>]*>)", r'\1<rect width="100%" height="100%" fill="#ffffff"/>', text, count=1)
 
 
-def inline_svg(text: str, title: str) -> str:
-    """SVG for use inside a page: named for screen readers, its ink the page's text colour."""
-    body = text[text.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
-    body = body.replace(INK, "currentColor")
-    return body.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
-
-
 def page(
     title: str,
     runs: Sequence[Run],
     notices: Sequence[str],
     tables: Sequence[Table],
-    figures: Iterable[tuple[str, str, str]],
+    figures: Iterable[Shown],
 ) -> str:
     """The whole page.
 
@@ -55,7 +46,7 @@ def page(
         runs: what it reports on.
         notices: what the reader has to know before the numbers.
         tables: from :func:`kgt_editor.reporting.tables.make_tables`.
-        figures: title, caption and SVG text of each.
+        figures: in their order.
     """
     editors = {editor for run in runs for editor in run.config["editors"]}
     looks = {editor: [look(editor).colour, look(editor).hollow] for editor in sorted(editors)}
@@ -65,7 +56,7 @@ def page(
         "lead": escape(_lead(runs)),
         "notices": _notices(notices),
         "tables": "".join(map(render.to_html, tables)),
-        "figures": "".join(_figure(*figure) for figure in figures) or "<p class='muted'>There is nothing to draw.</p>",
+        "figures": "".join(map(_figure, figures)) or "<p class='muted'>There is nothing to draw.</p>",
         "edits": _part("edits.html") if packed else _NO_EDITS,
         "runs": "".join(map(_run, runs)),
         "payload": "\n".join(packed),
@@ -76,10 +67,7 @@ def page(
     return re.sub(r"@@(\w+)@@", lambda found: parts[found[1]], _part("page.html"))
 
 
-_NO_EDITS = (
-    "<p class='muted'>No run here holds edits of a graph: KGT's are in the records.jsonl of a run, unless an earlier "
-    "version wrote it.</p>"
-)
+_NO_EDITS = "<p class='muted'>No run here holds its edits: they are in the records.jsonl of a run.</p>"
 
 
 def _part(name: str) -> str:
@@ -111,10 +99,33 @@ def _notices(notices: Sequence[str]) -> str:
     )
 
 
-def _figure(title: str, caption: str, text: str) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """A figure as the page has it.
+
+    Attributes:
+        stem: of its file's name.
+        title, caption: what stands above and below it.
+        svg: its file's text.
+        told: see :func:`kgt_editor.reporting.inline.name_lines`.
+        points: the numbers that it shows.
+    """
+
+    stem: str
+    title: str
+    caption: str
+    svg: str
+    told: dict[str, str]
+    points: list[inline.Point]
+
+
+def _figure(shown: Shown) -> str:
+    picture = inline.inline_svg(shown.svg, shown.title, shown.stem, shown.told)
+    wide = " wide" if shown.stem.startswith("figure4") else ""
     return (
-        f'<figure class="card"><h3>{escape(title)}</h3>{inline_svg(text, title)}'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure class="card{wide}" data-stem="{escape(shown.stem)}"><h3>{escape(shown.title)}</h3>'
+        f'<p class="hint">Wider than the screen: move it sideways.</p>{picture}'
+        f"<figcaption>{escape(shown.caption)}</figcaption>{inline.table(shown.points)}</figure>"
     )
 
 

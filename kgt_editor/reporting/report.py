@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting import compared, figure4, figures, frames, html, notices, render, tables
+from kgt_editor.reporting import compared, figure4, figures, frames, html, inline, notices, render, tables
 from kgt_editor.reporting.runs import Run
 from kgt_editor.reporting.style import save
 
@@ -72,8 +72,9 @@ def write_report(
                     _write(report, f"{table.stem}.{kind}", render_table(table))
         shown = []
         for drawn in draw(runs, rows):
+            told_of_lines, points = inline.name_lines(drawn.figure), inline.numbers(drawn.figure)
             text = html.svg(drawn.figure)
-            shown.append((drawn.title, drawn.caption, text))
+            shown.append(html.Shown(drawn.stem, drawn.title, drawn.caption, text, told_of_lines, points))
             if "svg" in formats:
                 _write(report, f"{drawn.stem}.svg", html.on_white(text))
             for kind in sorted({"pdf", "png"} & set(formats)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +25,17 @@ class KGTEdit(NamedTuple):
 
     case_id: int
     position: int
-    request: dict[str, str]
-    said: str | None
-    held: bool | None
-    failure: str | None
     before: float | None
     after: float | None
     triples: tuple[tuple[str, str, str, str, float | None, float | None], ...]
+
+
+class Answered(NamedTuple):
+    """What an editor's model says to an edit's query at the end, whether that is the new answer, and why it failed."""
+
+    said: str | None
+    held: bool | None
+    failure: str | None
 
 
 @dataclass
@@ -46,6 +51,8 @@ class Run:
             run has no records.
         summary: ``summary.json``; None where the run has not ended.
         edits: (editor, seed): the edits of a graph, as they were evaluated last.
+        answers: (editor, seed): case -> what became of its edit, as it was evaluated last.
+        requests: (seed, case): the position in the order of edits, and what was asked for.
         said_before: (seed, case): what the unedited model says.
         notices: what is wrong or missing, one sentence each.
     """
@@ -56,6 +63,8 @@ class Run:
     cases: pd.DataFrame | None = None
     summary: dict[str, Any] | None = None
     edits: dict[tuple[str, int], list[KGTEdit]] = field(default_factory=dict)
+    answers: dict[tuple[str, int], dict[int, Answered]] = field(default_factory=dict)
+    requests: dict[tuple[int, int], tuple[int, dict[str, str]]] = field(default_factory=dict)
     said_before: dict[tuple[int, int], str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
@@ -187,15 +196,21 @@ class _Cases:
 def _read_records(path: Path, run: Run) -> None:
     cases = _Cases()
     edits: dict[tuple[str, int], dict[int, list[KGTEdit]]] = {}
+    largest: dict[tuple[str, int], int] = {}
     for line in _lines(path, run):
         try:
             cases.add(line, run.size)
-            editor, seed = line["editor"], line["seed"]
-            if editor == "none" and line.get("said") is not None:
-                run.said_before[seed, line["case_id"]] = line["said"]
-            elif line.get("details") or line["failure"] is not None:
-                size = line.get("size", run.size)
+            editor, seed, size = line["editor"], line["seed"], line.get("size", run.size)
+            if editor == "none":
+                if line.get("said") is not None:
+                    run.said_before[seed, line["case_id"]] = line["said"]
+                continue
+            if line.get("details") or line["failure"] is not None:
                 edits.setdefault((editor, seed), {}).setdefault(size, []).append(_edit(line))
+            if size >= largest.setdefault((editor, seed), size):
+                largest[editor, seed] = size
+                run.answers.setdefault((editor, seed), {})[line["case_id"]] = _answered(line)
+                run.requests.setdefault((seed, line["case_id"]), (line["position"], line.get("request") or {}))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             version = run.manifest["schema_version"]
             number = len(cases.editors)
@@ -219,16 +234,17 @@ def _outcome(details: dict[str, Any]) -> int:
     return -1 if found is None else list(OUTCOMES).index(found)
 
 
+def _answered(line: dict[str, Any]) -> Answered:
+    accuracy = (line["metrics"] or {}).get("efficacy_accuracy")
+    said = line.get("said")
+    return Answered(said and sys.intern(said), None if accuracy is None else bool(accuracy), line["failure"])
+
+
 def _edit(line: dict[str, Any]) -> KGTEdit:
     details = line.get("details") or {}
-    accuracy = (line["metrics"] or {}).get("efficacy_accuracy")
     return KGTEdit(
         line["case_id"],
         line["position"],
-        line.get("request") or {},
-        line.get("said"),
-        None if accuracy is None else bool(accuracy),
-        line["failure"],
         details.get("before"),
         details.get("after"),
         tuple(

@@ -12,22 +12,75 @@
     return node;
   }
 
-  // Light and dark.
+  // Light and dark, kept for the next time where the browser lets a page keep something.
+  const root = document.documentElement;
+  try { const kept = localStorage.getItem("kgt-theme"); if (kept) root.dataset.theme = kept; } catch { /* not kept */ }
   $("theme").addEventListener("click", () => {
-    const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
+    try { localStorage.setItem("kgt-theme", root.dataset.theme); } catch { /* not kept */ }
   });
+
+  // What a reader takes away.
+  function save(name, content, type) {
+    const link = make("a", { href: URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  // A cell that a spreadsheet would take for a formula is written as text.
+  const field = (text) => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? `'${text}` : text; return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe; };
+  const csv = (rows) => rows.map((row) => row.map((cell) => field(String(cell ?? ""))).join(",")).join("\n") + "\n";
+  function tools(...buttons) {
+    const bar = make("p", { class: "tools" });
+    for (const [name, label, work] of buttons) {
+      const button = make("button", { type: "button", "aria-label": label }, name);
+      button.addEventListener("click", async () => {
+        try { await work(); } catch (error) { button.textContent = `${name} failed: ${error.message}`; }
+      });
+      bar.append(button);
+    }
+    return bar;
+  }
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const section = table.closest("section"), what = table.caption.textContent;
+    const text = () => csv([table.tHead.rows[1], ...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent)));
+    table.parentElement.after(tools(["Copy", `Copy as CSV: ${what}`, () => navigator.clipboard.writeText(text())], ["CSV", `Download as CSV: ${what}`, () => save(`${section.id}.csv`, text(), "text/csv")]));
+  }
+  for (const figure of document.querySelectorAll("figure[data-stem]")) {
+    const picture = () => {
+      const svg = figure.querySelector("svg").cloneNode(true), box = svg.viewBox.baseVal, style = getComputedStyle(figure);
+      svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+      svg.setAttribute("width", box.width);
+      svg.setAttribute("height", box.height);
+      svg.style.color = style.color;
+      svg.style.background = style.backgroundColor;
+      return { box, text: new XMLSerializer().serializeToString(svg), ground: style.backgroundColor };
+    };
+    const name = figure.dataset.stem, title = figure.querySelector("h3").textContent;
+    figure.querySelector("figcaption").after(tools(["SVG", `Download as SVG: ${title}`, () => save(`${name}.svg`, picture().text, "image/svg+xml")],
+      ["PNG", `Download as PNG: ${title}`, async () => {
+        const { box, text, ground } = picture(), image = new Image();
+        image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+        await image.decode();
+        const canvas = make("canvas", { width: Math.round(3 * box.width), height: Math.round(3 * box.height) }), pen = canvas.getContext("2d");
+        pen.fillStyle = ground;
+        pen.fillRect(0, 0, canvas.width, canvas.height);
+        pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+        save(`${name}.png`, await new Promise((done) => canvas.toBlob(done, "image/png")));
+      }]));
+  }
   addEventListener("beforeprint", () => document.querySelectorAll("#tables details").forEach((one) => { one.open = true; }));
 
-  // Sortable tables: missing values stay at the end.
+  // Sortable tables: the best end first, then the other one, then the paper's order again; missing values stay at the end.
   for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.querySelectorAll("th[aria-sort]")];
+    const heads = [...table.querySelectorAll("th[aria-sort]")], inOrder = [...table.tBodies[0].rows];
     heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending" || (column > 0 && head.getAttribute("aria-sort") === "none");
+      const was = head.getAttribute("aria-sort"), first = column > 0 ? "descending" : "ascending";
+      const now = was === "none" ? first : was === first ? { ascending: "descending", descending: "ascending" }[first] : "none";
       heads.forEach((one) => one.setAttribute("aria-sort", "none"));
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const body = table.tBodies[0], sign = down ? -1 : 1;
+      head.setAttribute("aria-sort", now);
+      const body = table.tBodies[0], sign = now === "descending" ? -1 : 1;
+      if (now === "none") { body.append(...inOrder); return; }
       const key = (row) => column === 0 ? row.cells[0].textContent : row.cells[column].dataset.value;
       const rows = [...body.rows].sort((a, b) => {
         const x = key(a), y = key(b);
@@ -46,27 +99,36 @@
   const cells = [...document.querySelectorAll("script[type='application/x-kgt-edits']")];
   if (!cells.length) return;
   const list = $("list"), spacer = $("spacer"), detail = $("detail");
-  let edits = [], shown = [], at = -1, byHead = new Map();
+  let run = null, edits = [], shown = [], at = -1, byHead = new Map();
   const unpacked = new Map();
 
   async function unpack(element) {
     if (!unpacked.has(element)) {
       const bytes = Uint8Array.from(atob(element.textContent.trim()), (c) => c.charCodeAt(0));
       const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-      const { strings, columns, triples } = await new Response(stream).json();
+      const { strings, columns, editors } = await new Response(stream).json();
       const text = (i) => (i < 0 ? null : strings[i]);
-      unpacked.set(element, columns.position.map((position, i) => {
-        const one = {
-          index: i, position, id: columns.case_id[i], query: text(columns.query[i]) ?? `case ${columns.case_id[i]}`, subject: text(columns.subject[i]) ?? "",
-          relation: text(columns.relation[i]) ?? "", answer: text(columns.answer[i]) ?? "", truth: text(columns.truth[i]), before: text(columns.before[i]), said: text(columns.said[i]),
-          held: columns.held[i], failure: text(columns.failure[i]), p0: columns.p_before[i], p1: columns.p_after[i],
-          triples: triples[i].map(([h, r, t, change, retrieval, reasoning]) => ({ head: strings[h], relation: strings[r], tail: strings[t], change: ["added", "removed", "kept"][change], retrieval, reasoning })),
-        };
-        one.state = one.failure !== null ? "failed" : one.held === null ? "open" : one.held ? "held" : "lost";
-        one.changed = one.triples.some((z) => z.change !== "kept");
-        one.hay = [one.query, one.subject, one.relation, one.answer, one.truth, one.before, one.said, one.failure, ...one.triples.flatMap((z) => [z.relation, z.tail])].join("\n").toLowerCase();
-        return one;
+      const asked = columns.position.map((position, i) => ({
+        index: i, position, id: columns.case_id[i], query: text(columns.query[i]) ?? `case ${columns.case_id[i]}`, subject: text(columns.subject[i]) ?? "",
+        relation: text(columns.relation[i]) ?? "", answer: text(columns.answer[i]) ?? "", truth: text(columns.truth[i]), before: text(columns.before[i]),
       }));
+      const told = (editor, i) => {
+        const one = { said: text(editor.said[i]), held: editor.held[i], failure: text(editor.failure[i]) };
+        return { ...one, state: one.failure !== null ? "failed" : one.held === null ? "open" : one.held ? "held" : "lost" };
+      };
+      const listed = new Map();
+      // The edits of one editor; every editor's are made when they are first looked at.
+      const of = (editor) => {
+        if (!listed.has(editor)) listed.set(editor, asked.map((one, i) => {
+          const triples = (editor.triples?.[i] ?? []).map(([h, r, t, change, retrieval, reasoning]) => ({ head: strings[h], relation: strings[r], tail: strings[t], change: ["added", "removed", "kept"][change], retrieval, reasoning }));
+          const all = { ...one, ...told(editor, i), triples, p0: editor.p_before?.[i] ?? null, p1: editor.p_after?.[i] ?? null };
+          all.changed = !editor.triples || triples.some((z) => z.change !== "kept");
+          all.hay = [one.query, one.subject, one.relation, one.answer, one.truth, one.before, all.said, all.failure, ...triples.flatMap((z) => [z.relation, z.tail])].join("\n").toLowerCase();
+          return all;
+        }));
+        return listed.get(editor);
+      };
+      unpacked.set(element, { title: element.dataset.title, editors, of, told });
     }
     return unpacked.get(element);
   }
@@ -105,6 +167,9 @@
     if (at >= 0) list.setAttribute("aria-activedescendant", `edit-${shown[at].index}`); else list.removeAttribute("aria-activedescendant");
   }
 
+  const link = (one) => `#${new URLSearchParams({ run: run.title, editor: editor().name, case: one.id })}`;
+  const editor = () => run.editors[Number($("editor").value)];
+
   function select(i, reveal = false) {
     at = i;
     if (reveal && i >= 0) {
@@ -126,7 +191,16 @@
     turn("The user answered", one.answer);
     if (one.failure !== null) turn("The edit failed", one.failure);
     else turn("At the end it says", one.held === null ? "(not evaluated)" : said(one.said), badge(one));
-    detail.append(make("p", { class: "muted" }, `Edit ${one.position + 1}, case ${one.id}${one.relation ? `, ${one.relation}` : ""}`), make("h3", {}, one.query, " …"), turns);
+    detail.append(make("p", { class: "muted" }, `Edit ${one.position + 1}, case ${one.id}${one.relation ? `, ${one.relation}` : ""}. `, make("a", { href: link(one) }, "Link to it")), make("h3", {}, one.query, " …"), turns);
+    if (run.editors.length > 1) {
+      const rows = run.editors.map((other, number) => {
+        const name = make("button", { type: "button" }, other.name), its = run.told(other, one.index);
+        if (other === editor()) name.setAttribute("aria-current", "true");
+        name.addEventListener("click", () => { $("editor").value = number; list_of(one.id); });
+        return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, its.failure ?? (its.held === null ? "(not evaluated)" : said(its.said))), make("td", {}, badge(its)));
+      });
+      detail.append(make("h4", {}, "What each editor's model says at the end"), make("table", { class: "sides" }, make("tbody", {}, ...rows)));
+    }
     if (one.p0 !== null || one.p1 !== null) {
       const bars = make("div", { class: "certainty" });
       for (const [name, p] of [["before", one.p0], ["after", one.p1]]) {
@@ -136,7 +210,7 @@
       }
       detail.append(make("h4", {}, "Probability of the user's answer, P(a|q)"), bars);
     }
-    if (one.failure === null) {
+    if (one.failure === null && editor().triples) {
       const items = make("ul", { class: "triples" });
       for (const z of one.triples) {
         items.append(make("li", { class: z.change }, make("span", { class: "sign", "aria-label": z.change }, { added: "+", removed: "−", kept: "·" }[z.change]),
@@ -147,7 +221,7 @@
     }
     const head = one.triples.length ? one.triples[0].head : one.subject;
     const around = byHead.get(head.toLowerCase()) ?? [];
-    if (around.length) detail.append(make("h4", {}, `The graph around ${head}`), picture(head, around, one));
+    if (around.length && editor().triples) detail.append(make("h4", {}, `The graph around ${head}`), picture(head, around, one));
     const others = around.filter((other) => other !== one);
     if (others.length) {
       const links = make("div", { class: "others" });
@@ -208,22 +282,48 @@
     return svg;
   }
 
-  async function open(index) {
-    try { edits = await unpack(cells[index]); } catch (error) { $("count").textContent = `This browser cannot unpack the edits: ${error.message}`; return; }
+  async function open(index, wanted, id) {
+    try { run = await unpack(cells[index]); } catch (error) { $("count").textContent = `This browser cannot unpack the edits: ${error.message}`; return; }
+    $("cell").value = index;
+    $("editor").replaceChildren(...run.editors.map((one, i) => make("option", { value: i }, one.name)));
+    $("editor").value = Math.max(0, run.editors.findIndex((one) => one.name === wanted));
+    list_of(id);
+  }
+
+  // The edits of the chosen editor; `id` is the case to be shown, the first one without it.
+  function list_of(id) {
+    edits = run.of(editor());
     byHead = new Map();
     for (const one of edits) {
       const key = (one.triples.length ? one.triples[0].head : one.subject).toLowerCase();
       if (!byHead.has(key)) byHead.set(key, []);
       byHead.get(key).push(one);
     }
-    const counts = new Map();
+    const counts = new Map(), chosen = $("relation").value;
     for (const one of edits) if (one.relation) counts.set(one.relation, (counts.get(one.relation) ?? 0) + 1);
     $("relation").replaceChildren(make("option", { value: "" }, "all relations"), ...[...counts].sort((a, b) => a[0].localeCompare(b[0])).map(([name, n]) => make("option", { value: name }, `${name} (${n})`)));
+    $("relation").value = counts.has(chosen) ? chosen : "";
     filter();
+    if (id === undefined) return;
+    if (!shown.some((one) => one.id === id)) { $("search").value = ""; $("relation").value = ""; $("outcome").value = "all"; filter(); }
+    const place = shown.findIndex((one) => one.id === id);
+    if (place >= 0) select(place, true);
+  }
+
+  // An address that names an edit opens it.
+  function follow() {
+    const asked = new URLSearchParams(location.hash.slice(1)), index = cells.findIndex((cell) => cell.dataset.title === asked.get("run"));
+    if (index < 0) return false;
+    open(index, asked.get("editor"), Number(asked.get("case"))).then(() => $("edits").scrollIntoView());
+    return true;
   }
 
   cells.forEach((cell, i) => $("cell").append(make("option", { value: i }, cell.dataset.title)));
-  $("cell").addEventListener("change", () => open(Number($("cell").value)));
+  $("cell").addEventListener("change", () => open(Number($("cell").value), editor().name));
+  $("editor").addEventListener("change", () => list_of(shown[at]?.id));
+  addEventListener("hashchange", follow);
+  $("taken").append(tools(["Download these edits", "Download the edits that are listed, as CSV", () => save("edits.csv", csv([["position", "case", "query", "new answer", "true answer", "before", "editor", "at the end", "outcome"],
+    ...shown.map((one) => [one.position + 1, one.id, one.query, one.answer, one.truth, one.before, editor().name, one.said, WORDS[one.state]])]), "text/csv")]));
   for (const id of ["search", "relation", "outcome"]) $(id).addEventListener("input", filter);
   list.addEventListener("scroll", draw, { passive: true });
   addEventListener("resize", draw);
@@ -237,5 +337,5 @@
   addEventListener("keydown", (event) => {
     if (event.key === "/" && !["INPUT", "SELECT", "TEXTAREA"].includes(document.activeElement.tagName)) { event.preventDefault(); $("search").focus(); }
   });
-  requestAnimationFrame(() => setTimeout(() => open(0)));
+  requestAnimationFrame(() => setTimeout(() => follow() || open(0)));
 })();
