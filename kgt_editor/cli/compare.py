@@ -184,7 +184,7 @@ def main(arguments: Sequence[str], hparams_dir: Path | None = None, program: str
         options = build_parser(program).parse_args(words)
         options.debug = "--debug" in arguments
         if options.list:
-            _list()
+            _list(options.hparams or hparams_dir or shipped_hparams())
             return 0
         return _compare(options, words, hparams_dir or shipped_hparams(), program)
 
@@ -250,12 +250,12 @@ def _report(outcome: RunOutcome, stderr: Console, program: str, debug: bool) -> 
 
 
 def _show(outcome: RunOutcome, stderr: Console, program: str) -> int:
-    from kgt_editor.runs.console import FOOTNOTES, results_console, results_table
+    from kgt_editor.runs.console import footnotes, results_console, results_table
 
     if outcome.rows:
         stdout = results_console()
         stdout.print(results_table(outcome.rows, stdout.width))
-        for note in FOOTNOTES:
+        for note in footnotes(outcome.rows, outcome.missing):
             stdout.print(Text(note))
         stdout.print(Text(f"Results: {outcome.folder}"), soft_wrap=True)
     for failure in outcome.failed:
@@ -274,17 +274,22 @@ def _show(outcome: RunOutcome, stderr: Console, program: str) -> int:
     return 1 if outcome.failed or outcome.missing else 0
 
 
-def _list() -> None:
+def _list(hparams_dir: Path) -> None:
     from kgt_editor.data import base as data
     from kgt_editor.editors import base as editors
     from kgt_editor.editors.names import BY_COLON_LISTED
+    from kgt_editor.editors.settings import presets
     from kgt_editor.lm.loading import known_models
     from kgt_editor.lm.shapes import PREFIX, SHAPES
     from kgt_editor.runs.console import listing
 
     stdout = Console(highlight=False)
+    described_editors = {}
+    for name, cls in editors.available().items():
+        listed = ", ".join(presets(name, hparams_dir))
+        described_editors[name] = cls.description + (f"\npresets: {listed}" if listed else "")
     described = {
-        "Editors": {name: cls.description for name, cls in editors.available().items()} | BY_COLON_LISTED,
+        "Editors": described_editors | BY_COLON_LISTED,
         "Models": {
             **known_models(),
             **{PREFIX + name: "that size with random weights, for time and memory only" for name in SHAPES},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import glob
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +80,26 @@ def resolve_hparams(name: str, model_name: str, hparams_dir: str | Path) -> Path
         return found
     wanted = _candidates(name, model_name, hparams_dir)[0]
     others = sorted(path.name for path in wanted.parent.glob("*.yaml"))
-    remedy = (
-        f"copy one of {', '.join(others)} there and change it" if others else f"there is no YAML in {wanted.parent}"
-    )
-    if presets := [preset for preset in defaults.presets_of(name.partition(":")[0]) if ":" in name]:
-        remedy += f"; presets that need no file: {', '.join(presets)}"
+    known = [preset for preset in presets(name.partition(":")[0], hparams_dir, model_name) if ":" in name]
+    if near := difflib.get_close_matches(name, known, n=1):
+        remedy = f"did you mean {near[0]}? Known for this model: {', '.join(known)}"
+    elif known:
+        remedy = f"known for this model: {', '.join(known)}; or write that file"
+    elif others:
+        remedy = f"copy one of {', '.join(others)} there and change it"
+    else:
+        remedy = f"there is no YAML in {wanted.parent}"
     raise UsageError(f"editor '{name}' has no hyperparameters for model '{model_name}': no {wanted}; {remedy}")
+
+
+def presets(base: str, hparams_dir: str | Path, model_name: str | None = None) -> list[str]:
+    """The presets of an editor: those that need no file, and those that have one for a model, or for any model."""
+    folder = Path(hparams_dir) / base.upper()
+    found = set(defaults.presets_of(base))
+    for stem in ["*"] if model_name is None else map(glob.escape, file_stems(model_name)):
+        names = (path.name.removesuffix(".yaml") for path in folder.glob(f"{stem}.*.yaml"))
+        found |= {f"{base}:{name.rpartition('.')[2]}" for name in names}
+    return sorted(found)
 
 
 def find_hparams(hparams_class: type[_H], name: str, model_name: str, hparams_dir: str | Path) -> tuple[_H, Origin]:

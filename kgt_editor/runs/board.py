@@ -1,4 +1,4 @@
-"""What a run on several workers shows: a bar for every cell under way, and one for all of them."""
+"""What a run shows: a bar for every cell under way, and one for all of them, with the time that is left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class Board:
@@ -21,7 +29,8 @@ class Board:
     @contextmanager
     def shown(cls, console: Console, total: int, line: Callable[[str], None]) -> Iterator[Board]:
         """The board, for as long as there is something to watch."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        counts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (*counts, TimeElapsedColumn(), TimeRemainingColumn(elapsed_when_finished=False))
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
             yield cls(bars, total, line)
 

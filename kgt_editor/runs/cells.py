@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,24 +110,29 @@ def in_turn(
         DiskError: nothing can be written any more.
     """
     failed: list[CellFailure] = []
-    for task in todo:
-        if any(one.editor == task.name and one.seed is None for one in failed):
-            continue
-        try:
-            with display.stage(task.name, task.seed) as advance:
+    with display.board(len(todo)) as board:
+        for task in todo:
+            title = f"{task.name}, seed {task.seed}"
+            if any(one.editor == task.name and one.seed is None for one in failed):
+                board.ended(title)
+                continue
+            board.started(title)
+            advance = partial(board.advanced, title)
+            try:
                 if task.editor_class.own_process:
                     run_apart(task, advance, display.note)
                 else:
                     run_task(task, loaded, advance, display.note)
-        except DiskError:
-            raise
-        except Exception as error:
-            if debug:
-                display.console.print_exception()
-            seed = None if isinstance(error, PreparationError) else task.seed
-            failed.append(CellFailure(task.name, seed, one_line(error)))
-            display.failed(failed[-1])
-        gather(task.folder, folder, display)
+            except DiskError:
+                raise
+            except Exception as error:
+                if debug:
+                    display.console.print_exception()
+                seed = None if isinstance(error, PreparationError) else task.seed
+                failed.append(CellFailure(task.name, seed, one_line(error)))
+                display.failed(failed[-1])
+            board.ended(title)
+            gather(task.folder, folder, display)
     return failed
 
 

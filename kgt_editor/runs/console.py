@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from kgt_editor.results.outcomes import OUTCOMES
-from kgt_editor.results.schema import CellFailure
+from kgt_editor.results.schema import CellFailure, MissingCell
 from kgt_editor.runs.board import Board
 
 PLAIN_WIDTH = 160  # of what is printed where stdout is no terminal
@@ -36,10 +36,12 @@ _KEPT_COLUMNS = {
 }
 _OUTCOMES_COLUMN = "held/kept/\nrest./drop."
 _COST_COLUMNS = ("edit\np50", "edit\np95", "edit/\nforw.", "memory\nMiB", "failed\nedits")
-FOOTNOTES = (
-    "Below each share its 95 % interval: Wilson's over cases; with several seeds a bootstrap over seeds and cases.",
+_TESTBED = (
     "The testbed models are small stand-ins trained from scratch; their numbers are not comparable to the paper's "
-    "models.",
+    "models."
+)
+_FOOTNOTES = (
+    "Below each share its 95 % interval: Wilson's over cases; with several seeds a bootstrap over seeds and cases.",
     "Score: the new answer is more probable than the true one. A model that an editor has destroyed prefers either at "
     "random and still scores about 50 %: read the accuracy (greedy answer) and unedited recall columns beside it.",
     "Kept: the greedy answer to another question on the edited subject, or to one on another subject, is still the one "
@@ -103,10 +105,24 @@ def results_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
-def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
+def footnotes(rows: Sequence[dict[str, Any]], missing: Sequence[MissingCell] = ()) -> list[str]:
+    """What stands under the table: what is not in it first, then how to read it."""
+    notes = [*_FOOTNOTES]
+    if any(str(row["model"]).startswith("testbed-") for row in rows):
+        notes.insert(1, _TESTBED)
+    if missing:
+        cells = (
+            f"{one.editor} seed {one.seed} ({', '.join(f'{size:,}' for size in one.sizes)} edits)" for one in missing
+        )
+        notes.insert(0, f"PARTIAL: only what was measured; not complete: {'; '.join(cells)}.")
+    return notes
+
+
+def results_table(rows: Sequence[dict[str, Any]], width: int) -> RenderableType:
     """The rows of a summary, laid out like Table 1 of the paper (arXiv 2405.19686) with cost columns.
 
-    Where that is wider than ``width`` characters, editors become columns and measures rows.
+    Where that is wider than ``width`` characters, editors become columns and measures rows, in as many tables as they
+    need to stand side by side.
     """
     first, sizes = rows[0], list(dict.fromkeys(row["size"] for row in rows))
     seeds = "/".join(sorted({str(len(row["seeds"])) for row in rows}, key=int))
@@ -123,13 +139,26 @@ def results_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     lines = [headings, *([*name, *end] for name, end in zip(names, ends, strict=True))]
     caption = _silence(rows)
     table = _table(title, lines, caption)
-    # Measured on a console that is wider than any table, which says what the table wants rather than what it gets.
-    if Console(width=10_000).measure(table).maximum <= width:
+    if _wanted(table) <= width:
         return table
-    return _table(title, [[cell.replace("\n", " ") for cell in line] for line in zip(*lines, strict=True)], caption)
+    headings, *rest = ([cell.replace("\n", " ") for cell in line] for line in lines)
+    tables: list[Table] = []
+    while rest:
+        count = len(rest)
+        while count > 1 and _wanted(_table(None, list(zip(headings, *rest[:count], strict=True)), None)) > width:
+            count -= 1
+        part, rest = rest[:count], rest[count:]
+        turned = list(zip(headings, *part, strict=True))
+        tables.append(_table(None if tables else title, turned, None if rest else caption))
+    return Group(*tables)
 
 
-def _table(title: str, lines: Sequence[Sequence[str]], caption: str | None) -> Table:
+def _wanted(table: Table) -> int:
+    # On a console that is wider than any table, which says what the table wants rather than what it gets.
+    return Console(width=10_000).measure(table).maximum
+
+
+def _table(title: str | None, lines: Sequence[Sequence[str]], caption: str | None) -> Table:
     table = Table(title=title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for position, heading in enumerate(lines[0]):
         table.add_column(heading, justify="right" if position else "left", overflow="fold")

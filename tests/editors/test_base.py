@@ -85,7 +85,7 @@ def test_a_preset_is_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_a_preset_without_file_and_defaults_is_told_which_and_how_to_make_it() -> None:
     with pytest.raises(
-        UsageError, match=r"no .*ROME/gpt2-xl\.mine\.yaml; copy one of .*gpt2-xl\.yaml.*no-cov"
+        UsageError, match=r"no .*ROME/gpt2-xl\.mine\.yaml; known for .*rome:no-cov.*or write that file"
     ) as caught:
         base.create_editor("rome:mine", "gpt2-xl", HPARAMS)
     assert "\n" not in str(caught.value)

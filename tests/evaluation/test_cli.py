@@ -59,7 +59,7 @@ def test_a_run_writes_manifest_records_cells_and_summary(compare, tmp_path, mode
     assert code == 0, err
     folder = the_run(tmp_path)
     assert str(folder) in out.replace("\n", "")
-    assert "not comparable to the paper's" in out.replace("\n", " ")
+    assert "Below each share its 95 % interval" in out.replace("\n", " ")
 
     summary = read(folder, "summary.json")
     assert summary["schema_version"] == SCHEMA_VERSION

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from kgt_editor.results.schema import METRICS, CellFailure
-from kgt_editor.runs.console import Display, listing, results_table
+from kgt_editor.results.schema import METRICS, CellFailure, MissingCell
+from kgt_editor.runs.console import Display, footnotes, listing, results_table
 
 
 def row(editor, mean, p50=0.02):
@@ -40,6 +40,29 @@ def test_no_number_is_cut_off_at_any_width(width):
         assert part in text, part
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_many_editors_stand_in_several_tables_without_a_wrapped_cell():
+    names = [f"editor-{number}" for number in range(14)]
+    text = printed(results_table([row(name, 0.987) for name in names], 80), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    heads = [line.split() for line in text.splitlines() if line.strip().startswith("editor ")]
+    assert len(heads) > 2
+    assert [name for head in heads for name in head[1:]] == names
+    for line in (line for line in text.splitlines() if line.strip().startswith("efficacy score %")):
+        assert "98.7 98-101" in line
+    assert text.count("testbed-gpt2 on world") == 1
+
+
+def test_below_the_table_stands_what_is_not_in_it():
+    rows = [row("kgt", 0.9)]
+    missing = [MissingCell("rome", 0, [50, 21_919]), MissingCell("rome", 1, [50])]
+    told = footnotes(rows, missing)
+    assert told[0].startswith("PARTIAL: ")
+    assert "rome seed 0 (50, 21,919 edits); rome seed 1 (50 edits)." in told[0]
+    assert not any("PARTIAL" in note for note in footnotes(rows))
+    assert any("testbed models" in note for note in footnotes(rows))
+    assert not any("testbed models" in note for note in footnotes([rows[0] | {"model": "smollm2-135m"}]))
 
 
 def test_rows_of_several_sizes_say_which():
