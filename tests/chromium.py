@@ -41,3 +41,11 @@ def requests_of(browser):
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [url for url in sent if not url.startswith(("file:", "data:", "blob:", "chrome:"))]
+
+
+def violations(browser):
+    """What axe (Deque's accessibility checker, all of its rules) finds wrong with the page, a line each."""
+    axe = pytest.importorskip("axe_core_python.selenium", reason="axe-core-python is not installed")
+    found = axe.Axe().run(browser)
+    assert len(found["passes"]) > 10  # it has looked
+    return [f"{one['id']}: {node['html'][:200]}" for one in found["violations"] for node in one["nodes"]]

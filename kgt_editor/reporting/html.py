@@ -94,7 +94,7 @@ def _notices(notices: Sequence[str]) -> str:
     opened = " open" if len(notices) <= 6 else ""
     plural = "notice" if len(notices) == 1 else "notices"
     return (
-        f'<details class="notices" role="note"{opened}><summary>{len(notices)} {plural}: read before the numbers'
+        f'<details class="notices"{opened}><summary>{len(notices)} {plural}: read before the numbers'
         f"</summary><ul>{items}</ul></details>"
     )
 

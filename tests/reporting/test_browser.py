@@ -8,7 +8,7 @@ import json
 import time
 
 import pytest
-from chromium import FIRST_PAINT, needs_chromium, requests_of, wait_for
+from chromium import FIRST_PAINT, needs_chromium, requests_of, violations, wait_for
 
 from kgt_editor import reporting
 
@@ -152,6 +152,19 @@ def test_a_click_switches_between_light_and_dark(browser, builder, tmp_path):
     assert all(old != new for old, new in zip(before, after, strict=True))
     open_page(browser, report.folder / "report.html")
     assert [browser.execute_script(script) for script in (colour, ink)] == after  # kept
+
+
+@needs_chromium
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_wrong_with_the_page(browser, builder, tmp_path, theme):
+    editors = ("none", "kgt", "kgt:user", "rome")
+    folder = builder.write_run(tmp_path / "run", editors=editors, sizes=(5, 10), size=10, kept=True)
+    open_page(browser, reporting.write_report([folder], formats=["html"]).folder / "report.html")
+    browser.execute_script(
+        f"document.documentElement.dataset.theme = '{theme}';"
+        "document.querySelectorAll('details').forEach((one) => { one.open = true; });"
+    )
+    assert violations(browser) == []
 
 
 @pytest.mark.slow

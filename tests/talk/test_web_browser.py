@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chromium import FIRST_PAINT, needs_chromium, requests_of, wait_for
+from chromium import FIRST_PAINT, needs_chromium, requests_of, violations, wait_for
 
 from .conftest import Served
 
@@ -36,6 +36,8 @@ def test_a_person_corrects_an_answer_sees_the_fact_and_removes_it(browser: Any, 
     send(browser, "line", TONGUE)
     wait_for(browser, "return document.querySelector('#log .by')?.textContent.endsWith('French')")
     assert browser.execute_script("return document.querySelector('#facts h3').textContent") == "Zanwick Alder"
+
+    assert violations(browser) == []
 
     browser.switch_to.new_window("tab")  # somebody else on the same server
     browser.get(f"{address}#token=milo-token")
@@ -68,3 +70,4 @@ def test_what_is_said_is_shown_as_text(browser: Any, address: str) -> None:
 def test_without_a_token_the_page_says_what_to_do(browser: Any, address: str) -> None:
     browser.get(address)
     wait_for(browser, "return document.getElementById('note').textContent.startsWith('no token')")
+    assert violations(browser) == []
