@@ -30,7 +30,10 @@ def test_the_old_answer_is_read_where_it_is_a_text(given: Any, read: str) -> Non
         ("Ada Brun lives in", "Ada Brun", "Ada Brun"),
         ("The town of Ada Brun", "Ada Brun", "The town of Ada Brun"),
         ("The Artist called Art is", "Art", "The Artist called Art"),
-        ("Artists of", "Art", "Art"),
+        ("The Hyrynsalmis speak", "Hyrynsalmi", "The Hyrynsalmi"),
+        ("France's capital is not Fran's, it is", "Fran", "France's capital is not Fran"),
+        ("\u6771\u4eac\u306f", "\u6771\u4eac", "\u6771\u4eac"),  # of a script without spaces
+        ("\uc11c\uc6b8\uc740", "\uc11c\uc6b8", "\uc11c\uc6b8"),
     ],
 )
 def test_the_subject_is_found_as_a_whole_word_where_it_can_be(prompt: str, subject: str, before: str) -> None:
@@ -45,6 +48,17 @@ def test_the_subject_is_found_as_a_whole_word_where_it_can_be(prompt: str, subje
         ({"target_new": None}, "'target_new' must be a text"),
         ({"prompt": " "}, "'prompt' must be a text"),
         ({"prompt": "{} lives in", "subject": ""}, "is not in its prompt"),
+        ({"prompt": "The capital of France is", "subject": "Fran"}, "'Fran' is only a part of a word of its prompt"),
+        ({"prompt": "The capital of France is", "subject": "ance"}, "only a part of a word"),
+        (
+            {
+                "prompt": "The capital of \u0424\u0440\u0430\u043d\u0446\u0438\u044f is",
+                "subject": "\u0424\u0440\u0430\u043d",
+            },
+            "only a part of a word",
+        ),
+        ({"prompt": "Andre\u0301 lives in", "subject": "Andre"}, "only a part of a word"),
+        ({"prompt": "In 19901 it", "subject": "1990"}, "only a part of a word"),
     ],
 )
 def test_bad_requests_are_one_clear_line(changes: dict[str, Any], match: str) -> None:

@@ -12,6 +12,7 @@ from kgt_editor.data import counterfact, counterfact_hard, knowedit, mquake, qae
 from kgt_editor.data.reading import read_rows
 from kgt_editor.data.record import Record
 from kgt_editor.errors import UsageError
+from kgt_editor.requests import subject_place
 
 SHOWN = 10
 
@@ -19,7 +20,7 @@ SHOWN = 10
 KINDS = {
     "file": "the file breaks off or is no JSON",
     "field": "a field is missing or of the wrong form",
-    "subject": "the subject is absent from a prompt",
+    "subject": "the subject is absent from a prompt, or only a part of a word of it",
     "target": "the new target equals the true one",
     "duplicate": "the same edit, or the same case number, a second time",
     "encoding": "text that was decoded wrongly somewhere",
@@ -172,8 +173,15 @@ def _check_case(report: FileReport, seen: _Seen, where: str, case: mquake.Case) 
     for record in mquake.records_of(case):
         _count(seen, record)
         seen.distinct.setdefault("different edits", set()).add(record.query)
-        if record.target_new.casefold() == record.target_true.casefold():
-            report.add(where, "target", f"{where}: the new target {record.target_new!r} equals the true one")
+        _check_edit(report, where, record)
+
+
+def _check_edit(report: FileReport, where: str, record: Record) -> None:
+    if record.subject and record.subject in record.query and subject_place(record.query, record.subject) is None:
+        told = f"the subject {record.subject!r} is only a part of a word of {record.query!r}"
+        report.add(where, "subject", f"{where}: field 'prompt': {told}; no editor can edit it")
+    if record.target_new.casefold() == record.target_true.casefold():
+        report.add(where, "target", f"{where}: the new target {record.target_new!r} equals the true one")
 
 
 def _count(seen: _Seen, record: Record) -> None:
@@ -194,8 +202,7 @@ def _check_record(report: FileReport, seen: _Seen, where: str, record: Record) -
                 report.add(
                     where, "subject", f"{where}: field '{name}': the subject {record.subject!r} is not in {prompt!r}"
                 )
-    if record.target_new.casefold() == record.target_true.casefold():
-        report.add(where, "target", f"{where}: the new target {record.target_new!r} equals the true one")
+    _check_edit(report, where, record)
     if record.case_id in seen.cases:
         earlier = seen.cases[record.case_id]
         report.add(where, "duplicate", f"{where}: field 'case_id': {record.case_id} is that of {earlier}, too")

@@ -42,6 +42,7 @@ PROBLEMS = [
     ("field", zsre(alt=""), "'alt' '': the new answer is empty"),
     ("field", "text", "must be an object"),
     ("subject", flat(17, prompt="She was born in"), "'Ada Brun' is not in 'She was born in'"),
+    ("subject", flat(17, prompt="Ada Brunner was born in"), "'Ada Brun' is only a part of a word of 'Ada Brunner was"),
     ("subject", in_rewrite(prompt="She was born in"), "must hold '{}' exactly once"),
     ("subject", rome(17, generation_prompts=["Her town is"]), "'generation_prompts': the subject 'Ada Brun' is not in"),
     ("target", flat(17, target_new="velmora"), "'velmora' equals the true one"),
