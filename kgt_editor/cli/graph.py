@@ -112,8 +112,23 @@ def _build(options: argparse.Namespace) -> None:
             bars.start_task(writing)
             bars.update(writing, completed=done, total=total)
 
-        build(_rows(options, skipped, read), options.out, about, written, options.force)
+        build(_some(_rows(options, skipped, read), source, skipped), options.out, about, written, options.force)
     _info(argparse.Namespace(graph=options.out))
+
+
+def _some(rows: Iterable[Row], source: Path, skipped: Counter[str]) -> Iterable[Row]:
+    """The rows.
+
+    Raises:
+        UsageError: there are none: the file is of another kind, or of another language.
+    """
+    none = True
+    for row in rows:
+        none = False
+        yield row
+    if none:
+        why = "; ".join(f"skipped {count:,} rows: {reason}" for reason, count in skipped.most_common())
+        raise UsageError(f"{source}: no triple in it{f' ({why})' if why else ''}")
 
 
 def _rows(options: argparse.Namespace, skipped: Counter[str], read: Callable[[int, int], None]) -> Iterable[Row]:
@@ -151,6 +166,8 @@ def _show(options: argparse.Namespace) -> None:
 def _existing(options: argparse.Namespace) -> Journal:
     if not options.journal.is_file():
         raise UsageError(f"{options.journal}: no such file")
+    if not options.journal.stat().st_size:  # SQLite would take it for a database, and begin a journal in it
+        raise UsageError(f"{options.journal}: an empty file, no journal")
     return Journal(options.journal)
 
 

@@ -234,3 +234,27 @@ def test_verify_says_whether_a_base_graph_is_as_it_was_built(
         code, out, err = run(capsys, *command)
         assert (code, out) == (1, "")
         assert "not as it was built" in err
+
+
+@pytest.mark.parametrize("command", ["users", "verify", "history"])
+def test_an_empty_file_is_no_journal_and_stays_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    assert main([command, str(empty), *(["--user", "ada"] if command == "history" else [])]) == 2
+    assert capsys.readouterr().err == f"kgt graph: {empty}: an empty file, no journal\n"
+    assert empty.stat().st_size == 0
+
+
+@pytest.mark.parametrize("kind", ["--conceptnet", "--tsv"])
+def test_a_source_without_a_triple_builds_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    source, out = tmp_path / "source", tmp_path / "out.db"
+    source.write_text("once upon a time\n")
+    assert main(["build", kind, str(source), "--out", str(out)]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith(f"kgt graph: {source}: no triple in it (skipped 1 rows: ")
+    assert list(tmp_path.iterdir()) == [source]
