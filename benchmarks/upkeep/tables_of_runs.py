@@ -193,7 +193,8 @@ def _real_runs(dataset: str) -> Iterator[tuple[dict[str, Any], list[dict[str, An
     """What was asked and the rows of each real model's run on a data set, or on one file of it
     (``knowedit/knowedit_zsre``), the oldest first."""
     name, _, file = dataset.partition("/")
-    runs = [(read("real", path.parent.name, "manifest.json"), path) for path in RESULTS.glob("real/*/summary.json")]
+    found = [path for folder in ("real", "paper-real") for path in RESULTS.glob(f"{folder}/*/summary.json")]
+    runs = [(read(path.parent.parent.name, path.parent.name, "manifest.json"), path) for path in found]
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
         config = manifest["config"]
         if config["dataset"] == name and (not file or Path(config["data"]).name.startswith(file)):
@@ -244,8 +245,8 @@ def known(dataset: str) -> str:
     return table(["model", "records asked", "known", "share"], rows)
 
 
-def report(model_free_name: str) -> str:
-    """A table of the committed report, as it stands there."""
-    text = (RESULTS / "testbed" / "report" / f"{model_free_name}.md").read_text(encoding="utf-8")
+def report(folder: str, model_free_name: str) -> str:
+    """The first table of a file of the committed report on the runs of a folder, as it stands there."""
+    text = (RESULTS / folder / "report" / f"{model_free_name}.md").read_text(encoding="utf-8")
     first = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
     return first[0] if first else ""

@@ -30,6 +30,7 @@ _BOLD = (
 _BEST_COST = (
     "Bold: the best, and what is printed alike or has an interval that overlaps. The no-edit row takes no part."
 )
+_MOST = 0.75
 _CHANCE = (
     "A model that an editor has destroyed prefers either answer at random and still scores about 50 %: read accuracy "
     "and unedited recall beside the scores."
@@ -84,11 +85,14 @@ def of_setting(rows: pd.DataFrame, setting: tuple[str, ...]) -> pd.DataFrame:
 
 
 def table_size(rows: pd.DataFrame) -> int:
-    """The number of edits that a setting's tables show: that of the most cells, of equals the largest."""
+    """The number of edits that a setting's tables show: the largest that most editors have reached.
+
+    Most: at least three quarters as many as at the size of the most cells.
+    """
     filled = rows[rows["seeds"] > 0].groupby("size").size()
     if filled.empty:
         return int(rows["size"].max())
-    return int(filled[filled == filled.max()].index.max())
+    return int(filled[filled >= _MOST * filled.max()].index.max())
 
 
 def make_tables(rows: pd.DataFrame) -> list[Table]:
