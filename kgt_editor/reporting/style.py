@@ -49,9 +49,9 @@ _PRESETS: tuple[tuple[str, Any], ...] = (
 
 #: Editors that are drawn in one panel, by what they have in common; KGT and the unedited model stand in each of them.
 FAMILIES = {
-    "Read, weights as they were": ("kgt", "icl", "oppu"),
+    "Read, weights as they were": ("kgt", "icl"),
     "Weights at one place": ("rome", "memit", "alphaedit", "ultraedit", "kn"),
-    "Fine-tuned or trained": ("ft", "locft", "mend", "ke"),
+    "Fine-tuned or trained": ("ft", "locft", "oppu", "mend", "ke"),
 }
 _ELSE = "Others"
 
