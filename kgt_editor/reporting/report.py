@@ -71,7 +71,7 @@ def write_report(
                 if kind in formats:
                     _write(report, f"{table.stem}.{kind}", render_table(table))
         shown = []
-        for drawn in draw(runs, rows):
+        for drawn in draw(runs, rows) if {"svg", "pdf", "png", "html"} & set(formats) else ():
             told_of_lines, points = inline.name_lines(drawn.figure), inline.numbers(drawn.figure)
             text = html.svg(drawn.figure)
             shown.append(html.Shown(drawn.stem, drawn.title, drawn.caption, text, told_of_lines, points))

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kgt_editor.errors import UsageError
-from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES
-from kgt_editor.results import compact
+from kgt_editor.reporting.names import CASE_MEASURES, OUTCOMES, SHARES
+from kgt_editor.results import compact, shape
 from kgt_editor.results.schema import CellFailure, check_cell, check_manifest, sizes_of
 
 _OF_A_CASE = tuple(name for name in CASE_MEASURES if name != "unedited_recall")
@@ -122,12 +122,16 @@ def read_run(path: Path) -> Run:
     """
     manifest = _json(path / "manifest.json")
     check_manifest(manifest, path / "manifest.json")
+    _check(manifest, shape.MANIFEST, str(path / "manifest.json"))
     run = Run(path, manifest)
     if (path / "summary.json").is_file():
         run.summary = _json(path / "summary.json")
+        _check(run.summary, shape.SUMMARY, str(path / "summary.json"))
     if (path / "cells.jsonl").is_file():
         for number, cell in enumerate(_lines(path / "cells.jsonl", run), 1):
-            check_cell(cell, f"{path / 'cells.jsonl'}, line {number}", manifest["schema_version"])
+            where = f"{path / 'cells.jsonl'}, line {number}"
+            check_cell(cell, where, manifest["schema_version"])
+            _check(cell, shape.CELL, where)
             run.cells[cell["editor"], cell["seed"], cell.get("size", run.size)] = cell
     if (path / "records.jsonl").is_file():
         _read_records(path / "records.jsonl", run)
@@ -135,6 +139,11 @@ def read_run(path: Path) -> Run:
         _read_figures(path / compact.FILE, run)
     _look_for_gaps(run)
     return run
+
+
+def _check(value: Any, form: Any, where: str) -> None:
+    if wrong := shape.mismatch(value, form):
+        raise UsageError(f"{where}: {wrong}; the file is damaged, or no run's")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -171,7 +180,11 @@ class _Cases:
         self.columns |= {name: array("q") for name in whole}
 
     def add(self, line: dict[str, Any], size: int) -> None:
-        """Take in a record; ``size`` is for the runs that did not say it."""
+        """Take in a record; ``size`` is for the runs that did not say it.
+
+        Raises:
+            ValueError: a share is not between 0 and 1, or the outcome is unknown.
+        """
         nan, metrics, seconds = float("nan"), line["metrics"], line["edit_seconds"]
         self.editors.append(line["editor"])
         values = {name: line[name] for name in ("seed", "case_id", "position")}
@@ -180,6 +193,8 @@ class _Cases:
         values |= {"edit_seconds": nan if seconds is None else seconds}
         for name in _OF_A_CASE:
             value = metrics.get(name) if metrics else None
+            if value is not None and name in SHARES and not 0 <= value <= 1:
+                raise ValueError(f"{name} {value} is no share")
             values[name] = nan if value is None else value
         for name, value in values.items():
             self.columns[name].append(value)
@@ -197,8 +212,10 @@ def _read_records(path: Path, run: Run) -> None:
     cases = _Cases()
     edits: dict[tuple[str, int], dict[int, list[KGTEdit]]] = {}
     largest: dict[tuple[str, int], int] = {}
-    for line in _lines(path, run):
+    for number, line in enumerate(_lines(path, run), 1):
         try:
+            if wrong := shape.mismatch(line, shape.RECORD):
+                raise ValueError(wrong)
             cases.add(line, run.size)
             editor, seed, size = line["editor"], line["seed"], line.get("size", run.size)
             if editor == "none":
@@ -213,7 +230,6 @@ def _read_records(path: Path, run: Run) -> None:
                 run.requests.setdefault((seed, line["case_id"]), (line["position"], line.get("request") or {}))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             version = run.manifest["schema_version"]
-            number = len(cases.editors)
             raise UsageError(f"{path}, line {number}: no record of schema {version}: {error}") from None
     run.cases = cases.frame()
     for key, by_size in edits.items():
@@ -224,8 +240,11 @@ def _read_records(path: Path, run: Run) -> None:
 
 def _read_figures(path: Path, run: Run) -> None:
     cases = _Cases()
-    for line in compact.read(path):
-        cases.add(line, run.size)
+    for number, line in enumerate(compact.read(path), 2):
+        try:
+            cases.add(line, run.size)
+        except ValueError as error:
+            raise UsageError(f"{path}, line {number}: no record: {error}") from None
     run.cases = cases.frame()
 
 

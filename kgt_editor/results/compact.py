@@ -82,13 +82,20 @@ def _line(row: Mapping[str, str]) -> dict[str, Any]:
     milliseconds = _number(row["edit_ms"])
     return {
         "editor": row["editor"],
-        **{name: int(row[name]) for name in _NUMBERS},
+        **{name: _whole(row[name]) for name in _NUMBERS},
         "edit_seconds": None if milliseconds is None else milliseconds / 1000,
         "failure": row["failure"] or None,
         "superseded": row["superseded"] == "1",
         "details": {"outcome": row.get("outcome") or None},
         "metrics": metrics if any(value is not None for value in metrics.values()) else None,
     }
+
+
+def _whole(text: str) -> int:
+    found = int(text)
+    if not -(2**63) <= found < 2**63:
+        raise ValueError(f"{text[:20]}... is too large")
+    return found
 
 
 def _number(text: str | None) -> float | None:
