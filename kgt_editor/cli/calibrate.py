@@ -86,9 +86,9 @@ def _calibrate(options: argparse.Namespace) -> int:
         except OSError as error:
             raise KgtError(f"{figures} cannot be written: {error.strerror}") from None
 
+    model, tok = load_model(options.model, options.device, options.dtype)  # of a wrong one nothing is left behind
     keep()
     stderr.print(Text(f"{len(chosen_from)} validation records; figures go to {figures}"))
-    model, tok = load_model(options.model, options.device, options.dtype)
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
         task = bars.add_task("calibrating", total=None)
 

@@ -79,7 +79,7 @@ def _panel(panel: Axes, rows: pd.DataFrame, editors: Sequence[str], sizes: Seque
     panel.set_xscale("log")
     panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
     panel.xaxis.set_minor_formatter(NullFormatter())
-    room = 1.25 if len(sizes) > 1 else 2
+    room = 1.5 if len(sizes) > 1 else 2
     panel.set_xlim(sizes[0] / room, sizes[-1] * room)
     panel.set_ylim(-4, 104)
     beside(panel, ends, 1.9)

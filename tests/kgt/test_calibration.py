@@ -106,3 +106,11 @@ def test_a_bad_request_is_one_line(arguments: list[str], said: str, capsys: pyte
     line = capsys.readouterr().err
     assert said in line
     assert line.count("\n") == 1
+
+
+def test_a_model_that_cannot_be_had_leaves_no_file_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong, out = tmp_path / "model.txt", tmp_path / "KGT" / "model.yaml"
+    wrong.write_text("once upon a time")
+    assert calibrate.main(["--model", str(wrong), "--out", str(out)]) == 2
+    assert "is not a GGUF file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [wrong]
