@@ -29,6 +29,7 @@ ONE = {
         (gzip.compress(b"{}\n")[:-6], "cannot be read"),
         (b"no gzip", "cannot be read"),
     ],
+    ids=["empty", "nothing zipped", "one fact", "cut off", "not zipped"],  # what is zipped has a time in it
 )
 def test_a_file_without_facts_of_every_relation_changes_nothing(
     load_script: Callable[[str], ModuleType],
