@@ -28,7 +28,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from kgt_editor.__main__ import COMMANDS, main
+from kgt_editor import __main__ as kgt
 from kgt_editor.commands import json_report, positive
 from kgt_editor.errors import UsageError
 
@@ -65,7 +65,7 @@ CERTAIN = {
     "mcp": (["--journal", "{file}"], ["--model", "{folder}"], ["--nosuch"]),
     "report": (["{file}"], ["{missing}"], ["--formats", "nosuch", "."]),
 }  # fmt: skip
-_KEEP = ("--list", "-h", "--help", "--debug")
+_LEFT_OUT = ("--list", "-h", "--help", "--debug")
 
 
 def files(folder: Path, rng: random.Random) -> list[str]:
@@ -99,7 +99,7 @@ def files(folder: Path, rng: random.Random) -> list[str]:
 def parsers() -> dict[tuple[str, ...], argparse.ArgumentParser]:
     """Every command line by its words."""
     found: dict[tuple[str, ...], argparse.ArgumentParser] = {}
-    for word, (module, _) in COMMANDS.items():
+    for word, (module, _) in kgt.COMMANDS.items():
         parser = import_module(module).build_parser()
         below = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
         if below:
@@ -120,7 +120,7 @@ def call(words: tuple[str, ...], parser: argparse.ArgumentParser, bad: list[str]
         return rng.choice(NUMBERS if action.type in (int, float, positive) else [*WORDS, *bad])
 
     said = list(words)
-    options = [one for one in parser._actions if one.option_strings and not set(one.option_strings) & set(_KEEP)]
+    options = [one for one in parser._actions if one.option_strings and not set(one.option_strings) & set(_LEFT_OUT)]
     for action in options:
         if rng.random() < (0.9 if action.required else 0.25):
             said.append(action.option_strings[-1])
@@ -150,7 +150,7 @@ def outcome(said: list[str], log: Path) -> dict[str, Any]:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)
             try:
-                code = main(said)
+                code = kgt.main(said)
             except SystemExit as left:
                 code = left.code if isinstance(left.code, int) else 1
         except BaseException:
@@ -229,7 +229,7 @@ def measure(calls: int, seed: int) -> dict[str, Any]:
     }
 
 
-def main_() -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=positive, default=2000, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -239,4 +239,4 @@ def main_() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main_())
+    sys.exit(main())

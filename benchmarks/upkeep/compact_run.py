@@ -1,7 +1,7 @@
 """Make of a run's folder one that can be committed: what was asked, the summary, and a line of figures a record.
 
     python benchmarks/upkeep/compact_run.py results/<run> --out results/paper-scale
-    python benchmarks/upkeep/compact_run.py results/<run> --out results/real --without-triples
+    python benchmarks/upkeep/compact_run.py results/<run> --out results/paper-real --without-triples
 
 Writes to <out>/<run>: manifest.json and summary.json as they are, but for the folders that they name; cells.jsonl;
 records.csv.gz, a line an editor, seed, size and case with its metrics, the edit's milliseconds and, unless they are
@@ -84,16 +84,12 @@ def _without_folders(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "../")) else value
 
 
-def _superseded(line: dict[str, Any]) -> bool:
-    return bool(line["raw"] and line["raw"].get("superseded"))
-
-
 def _collect(line: dict[str, Any], values: dict[str, list[float]]) -> None:
     """Add a record's figures to those of its cell."""
     if line["edit_seconds"] is not None:
         values["seconds"].append(line["edit_seconds"])
     if raw := line["raw"]:
-        values["superseded"].append(_superseded(line))
+        values["superseded"].append(records_file.superseded(line))
         values["efficacy_score"].append(_prefers_new(raw["edit"]))
         if raw["paraphrases"]:
             values["paraphrase_score"].append(statistics.fmean(map(_prefers_new, raw["paraphrases"])))

@@ -159,22 +159,34 @@ def _paper(arguments: Sequence[str], program: str) -> int:
 
 def _complete(command: Sequence[str], out: Path) -> bool:
     """Whether a run with these very settings and records, wherever their files lay, has ended well."""
-    from kgt_editor.runs.request import check_request, resolved_config
+    from kgt_editor.runs.request import check_request, resolved_config, row_names
 
-    asked = compare.build_parser().parse_args(list(command))
+    options = compare.build_parser().parse_args(list(command))
     try:
-        request = check_request(compare.build_config(asked, shipped_hparams()), out)
+        asked = compare.build_config(options, shipped_hparams())
+        rows = row_names(asked.editors)
+        # Reading the records takes seconds: only where a run may be this one.
+        like = [
+            config for config in _ended(out) if config.get("editors") == rows and config.get("model") == asked.model
+        ]
+        if not like:
+            return False
+        request = check_request(asked, out)
     except KgtError:
         return False  # compare.py says what is wrong
     wanted = _without_places(json.loads(json.dumps(resolved_config(request))))
+    return any(_without_places(config) == wanted for config in like)
+
+
+def _ended(out: Path) -> Iterator[dict[str, Any]]:
+    """What was asked for in each run that has ended well."""
     for path in sorted(out.glob("*/manifest.json")):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            if manifest["status"] == "complete" and _without_places(manifest["config"]) == wanted:
-                return True
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            if manifest["status"] == "complete" and isinstance(manifest["config"], dict):
+                yield manifest["config"]
+        except (OSError, ValueError, LookupError, TypeError):
             continue  # no run, or one that is being written
-    return False
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

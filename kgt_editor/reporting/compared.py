@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from kgt_editor.reporting.frames import SETTING
-from kgt_editor.reporting.names import CASE_MEASURES, NO_EDIT
+from kgt_editor.reporting.frames import SETTING, compared_columns
+from kgt_editor.reporting.names import CASE_MEASURES
 from kgt_editor.reporting.runs import Run
-from kgt_editor.results.paired import REFERENCE, Values, against_the_best, paired_difference
+from kgt_editor.results.paired import comparisons
+from kgt_editor.results.summary import CellNumbers
 
 
 def across_runs(runs: Sequence[Run], rows: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def across_runs(runs: Sequence[Run], rows: pd.DataFrame) -> pd.DataFrame:
         rows: from :func:`kgt_editor.reporting.frames.choose`.
 
     Returns:
-        a copy, with ``reference``, ``<share>_p``, ``<share>_best`` and ``<share>_best_p``.
+        a copy, with the columns of :func:`kgt_editor.reporting.frames.compared_columns`.
     """
     by_name = {run.name: run for run in runs if run.cases is not None}
     rows = rows.copy()
@@ -32,49 +32,27 @@ def across_runs(runs: Sequence[Run], rows: pd.DataFrame) -> pd.DataFrame:
         own = group[group["run"].isin(by_name) & (group["seeds"] > 0)]
         if own["run"].nunique() < 2:
             continue
-        values = {
-            line["editor"]: _values(by_name[line["run"]], line["editor"], line["size"])
-            for line in own.to_dict("records")
-        }
-        places = dict(zip(own["editor"], own.index, strict=True))
-        for editor, column, value in _tests(values):
-            if column not in rows:
-                rows[column] = pd.Series(dtype=object)
-            rows.loc[places[editor], column] = value
+        keys = list(zip(own["run"], own["editor"], own["size"], strict=True))
+        cells = {(editor, size): list(_cells(by_name[run], editor, size)) for run, editor, size in keys}
+        found = comparisons(cells)
+        for place, (_, editor, size) in zip(own.index, keys, strict=True):
+            for column, value in compared_columns(found, editor, size).items():
+                if column not in rows:
+                    rows[column] = pd.Series(dtype=object)
+                rows.loc[place, column] = value
     return rows
 
 
-def _tests(values: Mapping[str, Mapping[str, Values]]) -> Iterator[tuple[str, str, Any]]:
-    """Editor, column and what stands there."""
-    reference = REFERENCE if REFERENCE in values else next(iter(values))
-    best = against_the_best(values)
-    for editor, own in values.items():
-        yield editor, "reference", reference
-        for measure in CASE_MEASURES:
-            if editor != reference:
-                found = paired_difference(own[measure], values[reference][measure])
-                yield editor, f"{measure}_p", found and found.p
-            top = best.get(measure)
-            if top and editor != NO_EDIT:
-                yield editor, f"{measure}_best", top["editor"]
-                yield editor, f"{measure}_best_p", top["p"].get(editor)
-
-
-def _values(run: Run, editor: str, size: int) -> Mapping[str, Values]:
-    """Measure -> seed -> case -> value, of the cells that are complete."""
-    cells = {
-        seed: cell
-        for (name, seed, edits), cell in run.cells.items()
-        if (name, edits, cell["status"]) == (editor, size, "complete")
-    }
+def _cells(run: Run, editor: str, size: int) -> Iterator[CellNumbers]:
+    """The complete cells of an editor, the lowest seed first."""
     assert run.cases is not None
     cases = run.cases[(run.cases["editor"] == editor) & (run.cases["size"] == size)]
-    found: dict[str, dict[int, dict[Hashable, float]]] = {measure: {} for measure in CASE_MEASURES}
-    for seed, cell in cells.items():
-        own = cases[cases["seed"] == seed].set_index("case_id")
-        for measure in CASE_MEASURES:
-            if measure != "unedited_recall":
-                found[measure][seed] = own[measure].dropna().to_dict()
-        # Known facts are asked in the same order of every editor with a seed.
-        found["unedited_recall"][seed] = {place: float(hit) for place, hit in enumerate(cell["recalled"])}
-    return found
+    for (name, seed, edits), cell in sorted(run.cells.items()):
+        if (name, edits, cell["status"]) == (editor, size, "complete"):
+            own = cases[cases["seed"] == seed]
+            metrics = {
+                measure: [None if value != value else value for value in own[measure]]
+                for measure in CASE_MEASURES
+                if measure in own
+            }
+            yield CellNumbers(editor, seed, size, own["case_id"].tolist(), metrics, cell=cell)

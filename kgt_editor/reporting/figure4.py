@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from kgt_editor.reporting.labels import beside
 from kgt_editor.reporting.names import NO_EDIT, editor_label, in_order
-from kgt_editor.reporting.style import FAINT, FAMILIES, MISSING, RC, family, look
+from kgt_editor.reporting.style import ELSE, FAINT, FAMILIES, MISSING, RC, bar_lengths, family, look
 
 _SCORES = {"efficacy_score": "Efficacy score (%)", "paraphrase_score": "Paraphrase score (%)"}
 _REFERENCES = ("kgt", NO_EDIT)  # in every panel
@@ -39,8 +38,7 @@ def figure_4(rows: pd.DataFrame) -> Figure:
     """
     sizes = sorted(rows["size"].unique())
     editors = in_order(rows["editor"])
-    kinds = [kind for kind in (*FAMILIES, "Others") if any(_is_of(kind, name) for name in editors)]
-    kinds = kinds or ["Others"]
+    kinds = [kind for kind in (*FAMILIES, ELSE) if any(_is_of(kind, name) for name in editors)] or [ELSE]
     # A data set may have no paraphrases.
     scores = {name: title for name, title in _SCORES.items() if name in rows and rows[name].notna().any()} or _SCORES
     with mpl.rc_context(RC):
@@ -91,14 +89,12 @@ def _line(panel: Axes, own: pd.DataFrame, editor: str, measure: str, aside: floa
     drawn = look(editor)
     mean, low, high = (100 * own[f"{measure}{end}"].astype(float) for end in ("", "_low", "_high"))
     style: dict[str, Any] = {"color": drawn.colour, "marker": drawn.mark, "linestyle": drawn.line}
-    lengths = np.clip(np.array([mean - low, high - mean], dtype=float), 0, None)  # rounding may leave a hair below zero
     figure = panel.get_figure(root=True)
     assert figure is not None
     shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
-    panel.errorbar(own.index, mean, lengths, fmt="none", ecolor=drawn.colour, elinewidth=0.8, capsize=2, alpha=0.6,
-                   transform=panel.transData + shift)  # fmt: skip
-    face = "none" if drawn.hollow else drawn.colour
-    panel.plot(own.index, mean, label=editor_label(editor), markerfacecolor=face, zorder=3,
+    panel.errorbar(own.index, mean, bar_lengths(mean, low, high), fmt="none", ecolor=drawn.colour, elinewidth=0.8,
+                   capsize=2, alpha=0.6, transform=panel.transData + shift)  # fmt: skip
+    panel.plot(own.index, mean, label=editor_label(editor), markerfacecolor=drawn.face, zorder=3,
                transform=panel.transData + shift, **style)  # fmt: skip
     gaps = own.index[mean.isna()]
     if len(gaps):

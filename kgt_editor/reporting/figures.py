@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from kgt_editor.reporting.labels import beside
 from kgt_editor.reporting.names import NO_EDIT, editor_label, in_order, seconds
-from kgt_editor.reporting.style import FAINT, INK, RC, look
+from kgt_editor.reporting.style import FAINT, INK, RC, bar_lengths, look
 from kgt_editor.reporting.tables import model_label
 
 _PANELS = {"efficacy_score": "Efficacy score (%)", "paraphrase_score": "Paraphrase score (%)"}
@@ -72,15 +72,10 @@ def _bars(
             continue
         mean, low, high = (100 * row[f"{measure}{end}"].iloc[0] for end in ("", "_low", "_high"))
         panel.bar(place + offset, mean, 0.34, label=label, linewidth=1.2, **style)
-        panel.errorbar(place + offset, mean, _ends(mean, low, high), fmt="none", ecolor=INK, capsize=3, lw=1)
+        panel.errorbar(place + offset, mean, bar_lengths(mean, low, high), fmt="none", ecolor=INK, capsize=3, lw=1)
         label = None
     if label:  # nothing drawn: the legend still says which bar is missing
         panel.bar(np.nan, np.nan, 0.34, label=f"{label} (missing)", linewidth=1.2, **style)
-
-
-def _ends(mean: Any, low: Any, high: Any) -> Any:
-    """Lengths of error bars, shape (2, n); rounding may put a mean a hair outside of its interval."""
-    return np.clip(np.array([mean - low, high - mean], dtype=float).reshape(2, -1), 0, None)
 
 
 #: For the caption of the latency figure.
@@ -101,7 +96,7 @@ def latency_figure(cases: pd.DataFrame, rows: pd.DataFrame) -> Figure | None:
     Returns:
         None where no edit was timed.
     """
-    ends = []
+    ends, missing = [], []
     with mpl.rc_context(RC):
         figure = Figure(figsize=(6.4, 3.1))
         panel = figure.subplots()
@@ -109,12 +104,11 @@ def latency_figure(cases: pd.DataFrame, rows: pd.DataFrame) -> Figure | None:
             drawn, label = look(editor), editor_label(editor)
             centres, low, middle, high = _course(cases, rows, editor)
             if not centres:
-                ends.append((np.nan, f"{label} (missing)", drawn.colour))
+                missing.append((f"{label} (missing)", drawn.colour))
                 continue
-            face = "none" if drawn.hollow else drawn.colour
             style: dict[str, Any] = {"color": drawn.colour, "marker": drawn.mark, "markersize": 3.5}
             line = drawn.line if low else ":"
-            panel.plot(centres, middle, label=label, linestyle=line, markerfacecolor=face, **style)
+            panel.plot(centres, middle, label=label, linestyle=line, markerfacecolor=drawn.face, **style)
             if low:
                 panel.fill_between(centres, low, high, color=drawn.colour, alpha=0.15, linewidth=0)
             ends.append((middle[-1], label, drawn.colour))
@@ -126,7 +120,7 @@ def latency_figure(cases: pd.DataFrame, rows: pd.DataFrame) -> Figure | None:
         panel.set_xlabel("edits made before")
         panel.set_title("Wall time of an edit")
         lowest = panel.get_ylim()[0]
-        beside(panel, [(lowest if value != value else value, *rest) for value, *rest in ends], 2.4)  # type: ignore[misc]
+        beside(panel, [*ends, *((lowest, name, colour) for name, colour in missing)], 2.4)
     return figure
 
 
@@ -186,10 +180,14 @@ def cost_figure(rows: pd.DataFrame) -> Figure | None:
             row = timed[timed["editor"] == editor].iloc[0]
             drawn = look(editor)
             x, y = row["edit_p50"], 100 * row["efficacy_score"]
-            spread = _ends(y, 100 * row["efficacy_score_low"], 100 * row["efficacy_score_high"])
+            spread = bar_lengths(y, 100 * row["efficacy_score_low"], 100 * row["efficacy_score_high"])
             panel.errorbar(x, y, spread, fmt="none", ecolor=drawn.colour, capsize=2, lw=1, alpha=0.6, zorder=2)
-            face = "none" if drawn.hollow else drawn.colour
-            style: dict[str, Any] = {"color": drawn.colour, "markerfacecolor": face, "linestyle": "none", "zorder": 4}
+            style: dict[str, Any] = {
+                "color": drawn.colour,
+                "markerfacecolor": drawn.face,
+                "linestyle": "none",
+                "zorder": 4,
+            }
             panel.plot(x, y, marker=drawn.mark, label=editor_label(editor), **style)
             memory.plot(row["memory"], place, marker=drawn.mark, label=editor_label(editor), **style)
             memory.annotate(f"{row['memory']:,.0f}", (row["memory"], place), (5, 0), textcoords="offset points",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def _row(run: Run, editor: str, size: int) -> dict[str, Any]:
     row["status"], row["reason"] = _status(run, editor, size, len(seeds))
     if seeds:
         row |= _from_summary(summary, size) if run.cases is None else _from_records(run, editor, size, seeds, summary)
-        row |= _compared(run, editor, size)
+        row |= compared_columns((run.summary or {}).get("comparisons"), editor, size)
         row |= kinds.shares(summary.get("kinds") or {}, len(seeds))
         row["dead"] = summary.get("dead")
     return row
@@ -94,9 +94,15 @@ def _is_complete(cell: dict[str, Any]) -> bool:
     return bool(cell["status"] == "complete")
 
 
-def _compared(run: Run, editor: str, size: int) -> dict[str, Any]:
-    """How sure it is that an editor differs from the run's reference: ``reference``, and ``<share>_p`` each."""
-    found = (run.summary or {}).get("comparisons")  # a run of an earlier version has none
+def compared_columns(found: Mapping[str, Any] | None, editor: str, size: int) -> dict[str, Any]:
+    """How sure it is that an editor differs from others, as columns of :func:`rows_frame`.
+
+    Args:
+        found: from :func:`kgt_editor.results.paired.comparisons`; None where there is nothing to compare, or for a run
+            of an earlier version.
+        editor: which one.
+        size: after how many edits.
+    """
     if not found:
         return {}
     rows = [one["metrics"] for one in found["rows"] if (one["editor"], one["size"]) == (editor, size)]

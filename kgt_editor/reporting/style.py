@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 INK = "#1f2933"  # text and axes; the page replaces it with its own text colour
@@ -53,13 +54,14 @@ FAMILIES = {
     "Weights at one place": ("rome", "memit", "alphaedit", "ultraedit", "kn"),
     "Fine-tuned or trained": ("ft", "locft", "oppu", "mend", "ke"),
 }
-_ELSE = "Others"
+#: The panel of all others.
+ELSE = "Others"
 
 
 def family(editor: str) -> str:
     """The panel that an editor is drawn in."""
     base = editor.partition(":")[0]
-    return next((name for name, members in FAMILIES.items() if base in members), _ELSE)
+    return next((name for name, members in FAMILIES.items() if base in members), ELSE)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ class Look:
     line: Any
     hollow: bool
 
+    @property
+    def face(self) -> str:
+        """What its mark is filled with."""
+        return "none" if self.hollow else self.colour
+
 
 def look(editor: str) -> Look:
     """The look of an editor; one that is not ours gets a colour of its name's own."""
@@ -83,6 +90,11 @@ def look(editor: str) -> Look:
     if preset:
         mark, line = _PRESETS[zlib.crc32(preset.encode()) % len(_PRESETS)]
     return Look(_COLOURS.get(base, _OTHER_COLOURS[other]), mark, line, hollow=bool(preset))
+
+
+def bar_lengths(mean: Any, low: Any, high: Any) -> Any:
+    """Lengths of error bars, shape (2, n); rounding may put a mean a hair outside of its interval."""
+    return np.clip(np.array([mean - low, high - mean], dtype=float).reshape(2, -1), 0, None)
 
 
 #: For ``matplotlib.rc_context``: vector text as outlines, so that a file looks the same everywhere.

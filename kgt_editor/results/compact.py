@@ -58,12 +58,17 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"{path}: cannot be read: {error}") from None
 
 
+def superseded(line: Mapping[str, Any]) -> bool:
+    """Whether a later edit takes that of a record back."""
+    return bool(line["raw"] and line["raw"].get("superseded"))
+
+
 def _row(line: Mapping[str, Any]) -> dict[str, Any]:
     seconds, metrics = line["edit_seconds"], line["metrics"] or {}
     return {
         **{name: line[name] for name in ("editor", *_NUMBERS, "failure")},
         "edit_ms": None if seconds is None else round(1000 * seconds, 2),
-        "superseded": int(bool(line["raw"] and line["raw"].get("superseded"))),
+        "superseded": int(superseded(line)),
         "outcome": outcome_of(line["details"]),
         **{name: _short(metrics.get(name)) for name in CASE_METRICS},
         _TRIPLES: "; ".join(

@@ -295,16 +295,6 @@ def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
             raise UsageError(f"{path}: config has no '{name}'; this is no run of compare.py")
 
 
-def check_cell(cell: Mapping[str, Any], where: str, version: int) -> None:
-    """Find out whether a line of ``cells.jsonl`` is one.
-
-    Raises:
-        UsageError: it lacks something; ``where`` names the line.
-    """
-    if not {"editor", "seed", "status", "recalled", "peak_memory_bytes"} <= cell.keys():
-        raise UsageError(f"{where}: no cell of schema {version}")
-
-
 def sizes_of(config: Mapping[str, Any]) -> tuple[int, ...]:
     """The numbers of edits after which a run's cells are evaluated, the smallest first, whatever its version."""
     asked = config["sizes"] if "sizes" in config else [config["size"]]

@@ -17,7 +17,7 @@ from kgt_editor.results.paired import comparisons
 from kgt_editor.results.run_folder import BASE_ANSWERS, SUMMARY, RunFolder, config_hash
 from kgt_editor.results.schema import SCHEMA_VERSION, CellFailure, MissingCell, Summary
 from kgt_editor.results.summary import read_numbers, summary_row
-from kgt_editor.runs.console import Display
+from kgt_editor.runs.console import Display, title_of
 from kgt_editor.runs.gather import gather
 from kgt_editor.runs.task import CellTask, LoadedModel, PreparationError, run_task
 from kgt_editor.runs.workers import run_apart
@@ -112,7 +112,7 @@ def in_turn(
     failed: list[CellFailure] = []
     with display.board(len(todo)) as board:
         for task in todo:
-            title = f"{task.name}, seed {task.seed}"
+            title = title_of(task.name, task.seed)
             if any(one.editor == task.name and one.seed is None for one in failed):
                 board.ended(title)
                 continue

@@ -61,7 +61,7 @@ class Display:
         """Shows a bar for one cell (or, with no seed, an editor's preparation) and yields its ``advance``."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         timing = (TimeElapsedColumn(), TimeRemainingColumn())
-        title = _title(editor, seed)
+        title = title_of(editor, seed)
         with Progress(
             *columns, *timing, console=self.console, transient=True, disable=not self.console.is_terminal
         ) as bars:
@@ -78,7 +78,7 @@ class Display:
 
     def finished(self, cell: Mapping[str, Any]) -> None:
         """Says that a cell is complete; ``cell`` is its last line of ``cells.jsonl``."""
-        line = f"{_title(cell['editor'], cell['seed'])}: {cell['cases']} edits"
+        line = f"{title_of(cell['editor'], cell['seed'])}: {cell['cases']} edits"
         if cell["failed_edits"]:
             line += f", {cell['failed_edits']} edits failed, the first because: {cell['first_failure']}"
         self._line(line)
@@ -89,13 +89,14 @@ class Display:
 
     def failed(self, failure: CellFailure) -> None:
         """Says that a cell failed and why."""
-        self._line(f"{_title(failure.editor, failure.seed)}: failed: {failure.reason}")
+        self._line(f"{title_of(failure.editor, failure.seed)}: failed: {failure.reason}")
 
     def _line(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
 
 
-def _title(editor: str, seed: int | None) -> str:
+def title_of(editor: str, seed: int | None) -> str:
+    """How a cell is called, or, without a seed, an editor's preparation."""
     return f"{editor}, preparation" if seed is None else f"{editor}, seed {seed}"
 
 

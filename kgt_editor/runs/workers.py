@@ -21,7 +21,7 @@ from kgt_editor.progress import Advance, Note, quiet
 from kgt_editor.results.lines import DiskError, writing
 from kgt_editor.results.run_folder import RunFolder
 from kgt_editor.results.schema import CellFailure
-from kgt_editor.runs.console import Display
+from kgt_editor.runs.console import Display, title_of
 from kgt_editor.runs.gather import gather
 from kgt_editor.runs.launch.base import Ended, Launcher, Needs, T, Task, as_failure
 from kgt_editor.runs.launch.local import LocalLauncher
@@ -58,7 +58,7 @@ class Workers:
 
         The first seed of every row goes before the second of any: what a row prepares is then ready for its others.
         """
-        by_name = {f"{cell.name}, seed {cell.seed}": cell for cell in sorted(todo, key=lambda cell: cell.seed)}
+        by_name = {title_of(cell.name, cell.seed): cell for cell in sorted(todo, key=lambda cell: cell.seed)}
         tasks: list[Task[Any]] = [
             Task(
                 name,
