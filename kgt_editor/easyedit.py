@@ -42,7 +42,7 @@ from pydantic import ConfigDict
 from torch import nn
 
 from kgt_editor.config import read_yaml
-from kgt_editor.editors.easyedit.loading import check_model_name, load
+from kgt_editor.editors.easyedit.loading import load, marked_name
 from kgt_editor.editors.kgt import apply_kgt_to_model as tune
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError
@@ -91,8 +91,7 @@ class KGTHyperParams(MethodHyperParams):
             raise UsageError(f"{path}: key 'model_name' is missing; it says which model EasyEdit loads")
         if hparams.inference != "top1":
             raise UsageError(f"{path}: 'inference' = {hparams.inference!r}: EasyEdit's evaluation needs top1")
-        hparams.model_name = model_source(hparams.model_name)
-        check_model_name(hparams.model_name)
+        hparams.model_name = marked_name(model_source(hparams.model_name))
         if isinstance(hparams.device, int) and not torch.cuda.is_available():
             hparams.device = "cpu"
         return hparams

@@ -13,6 +13,7 @@ from easyedit_helpers import FAKE, HPARAMS
 
 from kgt_editor.editors import base
 from kgt_editor.editors.easyedit import editor as easyedit
+from kgt_editor.editors.easyedit import loading
 from kgt_editor.errors import UsageError
 
 
@@ -93,17 +94,53 @@ def test_a_yaml_that_will_not_do(bridge: Any, tmp_path: Path, change: dict[str, 
     assert "\n" not in str(caught.value)
 
 
-def test_the_shipped_yamls_are_easyedits_too(bridge: Any) -> None:
-    # Loading it would convert the weights, and EasyEdit does not know the model by its folder's name either.
-    real = set(HPARAMS.glob("KGT/smollm2-135m*.yaml"))
-    named_for_no_architecture = set(HPARAMS.glob("KGT/testbed-large*.yaml"))
-    for path in named_for_no_architecture:
-        with pytest.raises(UsageError, match=r"EasyEdit does not know the model .*testbed-large"):
-            bridge.KGTHyperParams.from_hparams(path)
-    for path in set(HPARAMS.glob("KGT/*.yaml")) - named_for_no_architecture - real:
+def test_the_shipped_yamls_are_easyedits_too(bridge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path))
+    real = set(HPARAMS.glob("KGT/smollm2-135m*.yaml"))  # loading them would convert the weights
+    for path in set(HPARAMS.glob("KGT/*.yaml")) - real:
         hparams = bridge.KGTHyperParams.from_hparams(path)
         hparams.device = "cpu"  # EasyEdit's scripts set fields
         assert hparams.to_dict()["alg_name"] == "KGT"
+
+
+def folder_of(tmp_path: Path, name: str, content: str) -> Path:
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(content)
+    return folder
+
+
+def test_a_model_whose_folder_says_nothing_gets_a_name_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
+    folder = folder_of(tmp_path, "mine", '{"model_type": "llama"}')
+    link = Path(loading.marked_name(str(folder)))
+    assert link.name.startswith("llama-mine-")
+    assert link.resolve() == folder.resolve()
+    assert loading.marked_name(str(folder)) == str(link)
+    assert loading.marked_name(str(link)) == str(link)
+    twin = folder_of(tmp_path, "other/mine", '{"model_type": "gpt2"}')
+    assert Path(loading.marked_name(str(twin))).resolve() == twin.resolve()
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="EasyEdit does not know the model"):
+        loading.marked_name(str(folder))
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "opt"}', "{}", "[]", "no json", '{"model_type": null}'])
+def test_a_model_of_a_kind_easyedit_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UsageError, match="EasyEdit does not know the model"):
+        loading.marked_name(str(folder_of(tmp_path, "mine", content)))
+
+
+def test_a_link_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setenv("KGT_EDITOR_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UsageError, match=r"needs a link .* cannot be made"):
+        loading.marked_name(str(folder_of(tmp_path, "mine", '{"model_type": "llama"}')))
 
 
 # Rows of our tables. The inventory is what a process of its own reports of the real one.
@@ -134,6 +171,7 @@ def write(folder: Path, algorithm: str, **values: Any) -> Path:
         ("easyedit:WISE", {"alg_name": "ROME"}, "alg_name is 'ROME', so this is not a YAML of WISE"),
         ("easyedit:MEND", {"archive": "nowhere.pt"}, "needs a trained archive, and there is no nowhere.pt"),
         ("easyedit:MEMIT", {"mom2_adjustment": "true", "stats_dir": "nowhere"}, "statistics of wikipedia"),
+        ("easyedit:MEMIT", {"mom2_adjustment": "true"}, "--set easyedit:MEMIT.mom2_dataset=training"),
     ],
 )
 def test_a_row_that_cannot_be_run(rows: None, tmp_path: Path, name: str, values: dict[str, Any], told: str) -> None:
@@ -156,6 +194,16 @@ def test_a_row_takes_easyedits_yaml_with_changes(rows: None, tmp_path: Path) -> 
     assert Path(editor.hparams.values["model_name"]).name == "testbed-gpt2"
     with pytest.raises(UsageError, match=r"easyedit:WISE.edit_rate: EasyEdit's WISE has no such key; known: alg_name"):
         base.create_editor("easyedit:WISE", "testbed-gpt2", HPARAMS, {**changes, "edit_rate": "1"})
+
+
+@pytest.mark.parametrize("missing", ["layers", "rewrite_module_tmp", "mom2_n_samples", "mom2_dtype"])
+def test_statistics_of_the_training_records_say_what_they_lack(rows: None, tmp_path: Path, missing: str) -> None:
+    values = {"layers": "[0]", "rewrite_module_tmp": "h.{}", "mom2_n_samples": 9, "mom2_dtype": "float32"}
+    values.pop(missing)
+    write(tmp_path, "MEMIT", mom2_adjustment="true", mom2_dataset="training", **values)
+    editor = base.create_editor("easyedit:MEMIT", "testbed-gpt2", HPARAMS, {"hparams": str(tmp_path)})
+    with pytest.raises(UsageError, match=f"mom2_dataset: training needs .*KeyError '{missing}'"):
+        editor.prepare(None, None, [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("algorithm", ["ROME", "FT", "KN", "WISE", "GRACE", "LoRA"])

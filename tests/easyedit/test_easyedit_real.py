@@ -10,13 +10,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from easyedit_helpers import HPARAMS, forget, world_edits
 
+from kgt_editor.data.world import load_world
 from kgt_editor.editors.easyedit import loading as easyedit_import
+from kgt_editor.editors.easyedit import statistics
+from kgt_editor.editors.key_value.keys import key_moments
 from kgt_editor.errors import UsageError
+from kgt_editor.lm.loading import load_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +69,20 @@ def _perplexity(model: Any, tok: Any, asked: dict[str, Any]) -> float:
     own = len(tok(f" {target}").input_ids)
     log_probs = model(**batch).logits[0, -own - 1 : -1].float().log_softmax(-1)
     return float((-log_probs.gather(1, batch.input_ids[0, -own:, None]).mean()).exp())
+
+
+def test_it_reads_the_moments_of_the_training_records(bridge: Any, tmp_path: Path) -> None:
+    from easyeditor.models.memit.memit_main import get_cov
+
+    model, tok = load_model("testbed-llama", dtype="float32")
+    layer, training = "model.layers.1.mlp.down_proj", load_world().sample(60, 0)
+    values = {"layers": [1], "rewrite_module_tmp": "model.layers.{}.mlp.down_proj", "mom2_n_samples": 500}
+    statistics.write_moments(model, tok, {**values, "mom2_dtype": "float32"}, training, tmp_path)
+    ours = key_moments(model, tok, [layer], "training", 500, torch.float32, training=training)[layer]
+    theirs = get_cov(
+        model, tok, layer, "training", 500, "float32", hparams=SimpleNamespace(stats_dir=str(tmp_path), device="cpu")
+    )
+    assert torch.equal(theirs, ours.float())
 
 
 @pytest.mark.slow

@@ -19,8 +19,9 @@ from torch import nn
 from kgt_editor.config import HParams, parse_value, read_yaml
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Editor, Progress, Restore, file_stems, restore_model
+from kgt_editor.editors.easyedit import statistics
 from kgt_editor.editors.easyedit.inventory import hparams_of, inventory
-from kgt_editor.editors.easyedit.loading import HOME, check_model_name, load, require
+from kgt_editor.editors.easyedit.loading import HOME, load, marked_name, require
 from kgt_editor.editors.easyedit.scoring import OneByOne
 from kgt_editor.editors.settings import Origin
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
@@ -66,6 +67,7 @@ class EasyEditEditor(Editor):
         self._theirs: Any = None
         self._tok: Any = None
         self._elsewhere: list[str] = []
+        self._statistics: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def create(
@@ -97,9 +99,7 @@ class EasyEditEditor(Editor):
                 raise UsageError(f"--set {name}.{key}: EasyEdit's {algorithm} has no such key; known: {fields}")
             values[key] = parse_value(value, f"--set {name}.{key}")
         _check_files(name, values)
-        source = model_source(model_name)
-        check_model_name(source)
-        values["model_name"] = source
+        values["model_name"] = marked_name(model_source(model_name))
         editor = cls(EasyEditHParams(alg_name=algorithm, model_name=model_name, values=values))
         editor.origin = Origin(path, path)
         return editor
@@ -119,8 +119,16 @@ class EasyEditEditor(Editor):
         return True, ""
 
     def prepare(self, model: nn.Module, tok: Any, training: Sequence[Record], progress: Progress | None = None) -> None:
-        """Keeps texts on other matters, which WISE wants beside each request."""
+        """Keeps texts on other matters, which WISE wants beside each request, and counts statistics if asked to.
+
+        Raises:
+            UsageError, NumericalError: as :func:`~kgt_editor.editors.easyedit.statistics.write_moments`.
+        """
         self._elsewhere = [f"{record.query} {record.target_true}" for record in training if record.target_true]
+        if statistics.wanted(self.hparams.values) and self._statistics is None:
+            self._statistics = tempfile.TemporaryDirectory(prefix="easyedit-statistics-")
+            folder = Path(self._statistics.name)
+            statistics.write_moments(model, tok, self.hparams.values, training, folder, progress)
 
     def apply(
         self,
@@ -179,6 +187,8 @@ class EasyEditEditor(Editor):
             assert self._base is not None
             place = device_of(self._base)
             values = {**self.hparams.values, "device": place.index or 0 if place.type == "cuda" else str(place)}
+            if self._statistics is not None:
+                values["stats_dir"] = self._statistics.name
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "hparams.yaml"
                 path.write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -186,6 +196,9 @@ class EasyEditEditor(Editor):
             self._tok = deepcopy(tok)
             self._tok.pad_token_id = self._tok.eos_token_id
             self._tok.padding_side = "right" if self.hparams.alg_name in _PAD_RIGHT else "left"
+            if self._statistics is not None:
+                kept = Path(self._statistics.name)
+                statistics.write_projection(self._base, self._tok, self._theirs, apply, kept)
         self._theirs.sequential_edit = sequential  # WISE starts anew at every edit unless it is told
 
 
@@ -259,8 +272,9 @@ def _check_files(name: str, values: Mapping[str, Any]) -> None:
             f"EditTrainer and name it with --set {name}.archive=FILE"
         )
     folder = values.get("stats_dir")
-    if values.get("mom2_adjustment") and not (folder and Path(folder).is_dir()):
+    if values.get("mom2_adjustment") and not statistics.wanted(values) and not (folder and Path(folder).is_dir()):
         raise UsageError(
             f"editor '{name}' needs statistics of {values.get('mom2_dataset', 'wikipedia')}, and there is no folder "
-            f"{folder}: name it with --set {name}.stats_dir=DIR (into an empty one EasyEdit downloads and computes)"
+            f"{folder}: --set {name}.mom2_dataset={statistics.TRAINING} counts them over the training records, or name "
+            f"one with --set {name}.stats_dir=DIR (into an empty one EasyEdit downloads and computes)"
         )

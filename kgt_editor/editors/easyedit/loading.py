@@ -7,8 +7,10 @@ module stands in for it while EasyEdit is imported and is gone afterwards.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import json
 import logging
 import os
 import random
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 
 from kgt_editor.errors import UsageError
+from kgt_editor.folders import cache_folder
 
 HOME = "EASYEDIT_HOME"
 TRIED = "14cea824"  # the commit of EasyEdit that this was written for
@@ -172,17 +175,50 @@ def _attribute(module: str, name: str, kind: type, folder: Path) -> Any:
     return found
 
 
-def check_model_name(name: str) -> None:
-    """EasyEdit tells what kind of model it has by a mark in its name.
+def marked_name(name: str) -> str:
+    """A name of a model by which EasyEdit can tell its kind, which it does by a mark in the name or path.
+
+    Args:
+        name: a folder, or a name on the hub.
+
+    Returns:
+        ``name`` itself where it holds a mark; else a link to the folder, in the cache folder, that begins with the
+        model's type.
 
     Raises:
-        UsageError: the name holds none of the marks it knows.
+        UsageError: neither the name nor the type that the folder's config.json gives is one that EasyEdit knows, or
+            the link cannot be made.
     """
-    if not any(mark in name.lower() for mark in _MARKS):
+    if _marked(name):
+        return name
+    folder = Path(name).absolute()
+    try:
+        kind = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = ""
+    if not _marked(kind):
         raise UsageError(
             f"EasyEdit does not know the model '{name}': it tells a model's kind by its name or path, which must "
             f"contain one of {', '.join(_MARKS)}"
         )
+    whose = hashlib.sha256(str(folder).encode()).hexdigest()[:8]  # two folders may have one name
+    link = cache_folder() / "easyedit" / f"{kind}-{folder.name}-{whose}"
+    try:
+        if not link.is_dir():  # none yet, or one whose folder is gone
+            link.parent.mkdir(parents=True, exist_ok=True)
+            made = link.with_name(f"{link.name}.{os.getpid()}")
+            made.symlink_to(folder, target_is_directory=True)
+            made.replace(link)
+    except OSError as error:
+        raise UsageError(
+            f"the model folder {folder} needs a link whose name tells EasyEdit the model's kind, and {link} cannot be "
+            f"made ({error.strerror}): rename the folder to contain one of {', '.join(_MARKS)}"
+        ) from None
+    return str(link)
+
+
+def _marked(name: str) -> bool:
+    return any(mark in name.lower() for mark in _MARKS)
 
 
 @contextmanager
