@@ -8,25 +8,16 @@
     editor = BaseEditor.from_hparams(KGTHyperParams.from_hparams("hparams/KGT/gpt2-xl.yaml"))
     metrics, model, _ = editor.edit(prompts=..., target_new=..., subject=..., sequential_edit=True)
 
-Importing registers KGT: ``ALG_DICT["KGT"]``, and ``"KGT"`` in ``CALLABLE_RESTORE_ALGS``, so that edits that are not
-sequential are undone. EasyEdit is found on PYTHONPATH or in ``EASYEDIT_HOME``.
+Importing registers KGT: ``ALG_DICT["KGT"]``; ``"KGT"`` in ``CALLABLE_RESTORE_ALGS``, so that edits that are not
+sequential are undone; and among the methods that ``batch_edit`` takes. EasyEdit is found on PYTHONPATH or in
+``EASYEDIT_HOME``.
 
 EasyEdit hands every edit the plain model, edited before or not. The facts of a sequence are therefore kept here, by
 the model, for the editor (the hyperparameter object) that made them; they go when the model goes, when the editor
 undoes them, or by :func:`reset`.
 
-What a pull request to EasyEdit would contain, so that its users need not import this module:
-
-- ``easyeditor/models/kgt/__init__.py``: ``from kgt_editor.easyedit import KGTHyperParams, apply_kgt_to_model``. The
-  method stays in this package, a new line in ``requirements.txt``.
-- ``easyeditor/models/__init__.py``: ``from .kgt import *``.
-- ``easyeditor/util/alg_dict.py``: the import, and ``'KGT': apply_kgt_to_model`` in ``ALG_DICT``.
-- ``easyeditor/editors/utils.py``: ``"KGT"`` in ``CALLABLE_RESTORE_ALGS``.
-- ``hparams/KGT/*.yaml``: the files of ``hparams/KGT`` here, but for the testbed models'.
-- ``README.md``: a row in the table of methods; ``examples/run_kgt_editing.py``: the example of this README.
-
-Nothing else: no branch on the name in ``editor.py`` or ``evaluate.py``. :func:`register` finds a KGT that is there
-already and leaves it.
+``docs/easyedit.patch`` is the pull request to EasyEdit after which its users need not import this module. :func:`register`
+finds a KGT that is there already and leaves it.
 """
 
 from __future__ import annotations
@@ -38,7 +29,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from torch import nn
 
 from kgt_editor.config import read_yaml
@@ -46,6 +37,7 @@ from kgt_editor.editors.easyedit.loading import load, marked_name
 from kgt_editor.editors.kgt import apply_kgt_to_model as tune
 from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError
+from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.kgt.hparams import KGTHyperParams as MethodHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
@@ -61,13 +53,23 @@ class KGTHyperParams(MethodHyperParams):
         model_name: what EasyEdit loads; a shipped testbed model becomes its folder.
         device: CUDA index or device name; an index means ``cpu`` on a machine without CUDA.
         fp16: whether EasyEdit loads the model in half precision.
+        batch_size: requests a call of ``batch_edit``; EasyEdit's ``edit`` wants 1.
+        journal: file in which the user's facts are kept; without one they go with the model. What is in it already is
+            in force from the first edit on.
+        user: whose facts they are.
+        relations: what the user calls the relation of an edit, by its prompt; for ``relation_source: user``, as
+            EasyEdit's ``edit`` passes nothing of the kind on.
         evaluation_type, api_key, use_chat_template: EasyEdit's, read by its evaluation.
     """
 
     model_config = ConfigDict(frozen=False)
-    IGNORED_KEYS = MethodHyperParams.IGNORED_KEYS - {"fp16"}
+    IGNORED_KEYS = MethodHyperParams.IGNORED_KEYS - {"fp16", "batch_size"}
 
     fp16: bool = False
+    batch_size: int = Field(default=1, ge=1)
+    journal: str | None = None
+    user: str = "user"
+    relations: dict[str, list[str]] = Field(default_factory=dict)
     evaluation_type: str | None = None
     api_key: str | None = None
     use_chat_template: bool = False
@@ -140,6 +142,7 @@ def apply_kgt_to_model(
     Raises:
         UsageError: another editor's edits are in force on the model, or a request is incomplete.
     """
+    requests = [_with_relations(request, hparams) for request in requests]
     if isinstance(model, KGEnhancedLM):
         return tune(model, tok, requests, hparams, copy=copy)
     sequence = _sequence(model, hparams)
@@ -157,8 +160,14 @@ def apply_kgt_to_model(
 
 
 def reset(model: nn.Module) -> None:
-    """Forget all edits in force on a plain model; models returned before keep theirs."""
+    """Forget all edits in force on a plain model; models returned before keep theirs, and so does a journal."""
     _SEQUENCES.pop(model, None)
+
+
+def _with_relations(request: dict[str, Any], hparams: KGTHyperParams) -> dict[str, Any]:
+    """A request with the relations that the hyperparameters have for its prompt, unless it has its own."""
+    known = hparams.relations.get(request.get("prompt", ""))
+    return {"relations": known, **request} if known else request
 
 
 def _sequence(model: nn.Module, hparams: KGTHyperParams) -> _Sequence:
@@ -170,7 +179,8 @@ def _sequence(model: nn.Module, hparams: KGTHyperParams) -> _Sequence:
         )
     if known is not None and known.owner is hparams:
         return known
-    return _Sequence(PersonalGraph(base_graph(hparams.graph)), hparams)
+    journal = Journal(hparams.journal) if hparams.journal else None
+    return _Sequence(PersonalGraph(base_graph(hparams.graph), journal, hparams.user), hparams)
 
 
 def _in_force(sequence: _Sequence) -> bool:
@@ -178,7 +188,9 @@ def _in_force(sequence: _Sequence) -> bool:
 
 
 def register() -> None:
-    """Make KGT one of EasyEdit's methods; doing it twice, or beside an EasyEdit that has it already, changes nothing.
+    """Make KGT one of EasyEdit's methods, and of those that take several requests a call.
+
+    Doing it twice, or beside an EasyEdit that has it already, changes nothing.
 
     Raises:
         UsageError: no EasyEdit, a broken one, or one whose registry is no longer where it was.
@@ -186,6 +198,9 @@ def register() -> None:
     peer = load()
     peer.algorithms.setdefault(NAME, apply_kgt_to_model)
     peer.callable_restore.add(NAME)
+    batchable = peer.batches.is_batchable_method
+    if not batchable(NAME):
+        peer.batches.is_batchable_method = staticmethod(lambda alg_name: alg_name == NAME or batchable(alg_name))
 
 
 register()

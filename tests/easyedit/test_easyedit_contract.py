@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,42 @@ def test_a_copy_leaves_the_sequence_as_it_is(bridge: Any, hparams: Any, edits: A
     assert editor.model not in bridge._SEQUENCES
     again, _ = bridge.apply_kgt_to_model(copied, editor.tok, [request], editor.hparams)
     assert again is copied
+
+
+def wanted(edits: dict[str, Any]) -> dict[str, Any]:
+    return {name: edits[name] for name in ("prompts", "target_new", "subject")}
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_several_requests_a_call(bridge: Any, hparams: Any, edits: Any, sequential: bool) -> None:
+    editor = base_editor(hparams("testbed-gpt2"))
+    assert editor.hparams.batch_size == 1
+    editor.hparams.batch_size = 2
+    edited, _ = editor.batch_edit(**wanted(edits(3)), sequential_edit=sequential)
+    assert {triple.head for triple in facts(edited)} == (set(edits(3)["subject"]) if sequential else set())
+
+
+def test_a_journal_keeps_the_facts_of_each_user(bridge: Any, hparams: Any, edits: Any, tmp_path: Path) -> None:
+    def told(user: str, **asked: Any) -> set[Any]:
+        settings = hparams("testbed-gpt2")
+        settings.journal, settings.user = str(tmp_path / "facts.db"), user
+        _, edited, _ = base_editor(settings).edit(**asked, sequential_edit=True)
+        return facts(edited)
+
+    first = told("ada", **edits(1))
+    assert first < told("ada", **edits(1, skip=1))
+    assert not first & told("milo", **edits(1, skip=2))
+
+
+def test_relations_of_the_users_own(bridge: Any, hparams: Any, edits: Any) -> None:
+    settings = hparams("testbed-gpt2")
+    settings.relation_source, settings.relations = "user", {edits(1)["prompts"][0]: ["grew up speaking"]}
+    editor = base_editor(settings)
+    _, edited, _ = editor.edit(**edits(1), sequential_edit=True)
+    assert {triple.relation for triple in facts(edited)} == {"grew up speaking"}
+    with pytest.raises(UsageError, match="relation"):
+        editor.edit(**edits(1, skip=1), sequential_edit=True)
+    assert len(facts(edited)) == 1
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -62,6 +62,23 @@ def test_base_editor_edits(bridge: Any, model: str) -> None:
     assert metric["post"]["rewrite_ppl"] < 0.01 * metric["pre"]["rewrite_ppl"]
 
 
+def test_it_takes_a_batch_and_judges_what_is_generated(bridge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nltk
+    from easyeditor import BaseEditor
+
+    monkeypatch.setattr(nltk, "word_tokenize", str.split)  # which needs data that NLTK downloads
+    editor = BaseEditor.from_hparams(bridge.KGTHyperParams.from_hparams(HPARAMS / "KGT" / "testbed-llama"))
+    metrics, edited, _ = editor.edit(**world_edits(1), test_generation=True, sequential_edit=True, verbose=False)
+    assert all(metrics[0][when]["fluency"]["ngram_entropy"] > 0 for when in ("pre", "post"))
+    editor.hparams.batch_size = 2
+    asked = {key: value for key, value in world_edits(3, skip=1).items() if key != "locality_inputs"}
+    metrics, edited, _ = editor.batch_edit(**asked, sequential_edit=True, verbose=False)
+    assert [float(metric["post"]["rewrite_acc"][0]) for metric in metrics] == [1.0] * 3
+    assert len(edited.graph.added) == 4
+    with pytest.raises(UsageError, match="subject"):  # which it does not pass on
+        editor.normal_edit(["A made-up town lies in"], ["Velmora"])
+
+
 def _perplexity(model: Any, tok: Any, asked: dict[str, Any]) -> float:
     """Of the target's tokens behind the prompt, read in one forward pass as EasyEdit reads them."""
     prompt, target = asked["prompts"][0], asked["target_new"][0]

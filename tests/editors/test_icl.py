@@ -111,8 +111,8 @@ def test_forward_reads_the_facts_in_front_of_joined_text(side: str, tiny_lm: LM)
 
 def test_forward_refuses_what_it_cannot_read(tiny_gpt2: LM) -> None:
     model = edited(tiny_gpt2, retrieval="bm25")
-    with pytest.raises(KgtError, match="InContextLM's forward takes no past_key_values"):
-        model(torch.tensor([[5, 6]]), past_key_values=None)
+    with pytest.raises(KgtError, match="InContextLM's forward takes no position_ids"):
+        model(torch.tensor([[5, 6]]), position_ids=None)
     with pytest.raises(KgtError, match="does not fit the model's context of 256"):
         model(torch.full((1, 257), 7))
 

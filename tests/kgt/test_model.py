@@ -216,8 +216,8 @@ def test_forward_does_not_profit_from_the_target(tiny_lm: LM) -> None:
 
 def test_what_it_cannot_do_is_said(tiny_gpt2: LM) -> None:
     ids = torch.tensor([[3, 4]])
-    with pytest.raises(KgtError, match="takes no past_key_values"):
-        enhanced(tiny_gpt2, BORN)(ids, past_key_values=None)
+    with pytest.raises(KgtError, match="takes no position_ids"):
+        enhanced(tiny_gpt2, BORN)(ids, position_ids=ids)
     for call in ("generate", "forward"):
         with pytest.raises(KgtError, match=f"{call} reads one triple a query"):
             getattr(enhanced(tiny_gpt2, BORN, inference="marginal"), call)(ids)

@@ -73,11 +73,13 @@ class EasyEdit:
         path: where it was imported from.
         algorithms: its registry, method name to apply function; the very dictionary, not a copy.
         callable_restore: names whose second result undoes the edit by being called; the very set.
+        batches: the class whose ``is_batchable_method`` says which methods take several requests a call.
     """
 
     path: Path
     algorithms: dict[str, Callable[..., Any]]
     callable_restore: set[str]
+    batches: type[Any]
 
 
 def find() -> Path | None:
@@ -134,7 +136,8 @@ def load() -> EasyEdit:
         _import(folder)
     registry = _attribute("easyeditor.util.alg_dict", "ALG_DICT", dict, folder)
     restore = _attribute("easyeditor.editors.utils", "CALLABLE_RESTORE_ALGS", set, folder)
-    return EasyEdit(folder, registry, restore)
+    batches = _attribute("easyeditor.editors.batch_editor", "BatchEditor", type, folder)
+    return EasyEdit(folder, registry, restore, batches)
 
 
 def _import(folder: Path) -> None:

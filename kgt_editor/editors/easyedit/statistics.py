@@ -63,7 +63,11 @@ def write_moments(
     place.mkdir(parents=True, exist_ok=True)
     for layer, moments in key_moments(model, tok, layers, TRAINING, samples, dtype, progress, training).items():
         # A mean over one token is a sum over one: EasyEdit divides what it reads by the count.
-        content: dict[str, Any] = {"mom2.count": 1, "mom2.mom2": moments.to("cpu", dtype).numpy(), "sample_size": samples}
+        content: dict[str, Any] = {
+            "mom2.count": 1,
+            "mom2.mom2": moments.to("cpu", dtype).numpy(),
+            "sample_size": samples,
+        }
         np.savez(place / f"{layer}_{precision}_mom2_{samples}.npz", **content)
 
 

@@ -172,13 +172,13 @@ class PersonalLM(PromptedLM):
             return self.lm(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
         return super().forward(input_ids, attention_mask, labels, **kwargs)
 
-    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+    def generate(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
         """The language model's own generate where nothing is put in front; see :meth:`PromptedLM.generate`."""
         if self.plain:
-            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            ids = kwargs.pop("inputs", None) if input_ids is None else input_ids
+            mask = torch.ones_like(ids) if attention_mask is None else attention_mask
             kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id, **kwargs}
-            written: Tensor = self.lm.generate(input_ids=input_ids, attention_mask=mask, **kwargs)
-            return written
+            return self.lm.generate(input_ids=ids, attention_mask=mask, **kwargs)
         return super().generate(input_ids, attention_mask, **kwargs)
 
 

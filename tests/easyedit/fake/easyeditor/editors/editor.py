@@ -4,6 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ..util.alg_dict import ALG_DICT
+from .batch_editor import BatchEditor
 from .utils import CALLABLE_RESTORE_ALGS
 
 
@@ -61,6 +62,26 @@ class BaseEditor:
                     for name, value in weights.items():
                         self.model.get_parameter(name)[...] = value
         return metrics, model, weights
+
+    def batch_edit(self, prompts, target_new, subject, sequential_edit=False):
+        assert BatchEditor.is_batchable_method(self.alg_name)
+        requests = self.requests(prompts, target_new, subject)
+        for start in range(0, len(requests), self.hparams.batch_size):
+            chunk = requests[start : start + self.hparams.batch_size]
+            edited, weights = self.apply_algo(
+                self.model, self.tok, chunk, self.hparams, copy=False, return_orig_weights=True
+            )
+            if sequential_edit:
+                self.model = edited
+            else:
+                weights()
+        return edited, weights
+
+    def requests(self, prompts, target_new, subject):
+        return [
+            {"prompt": prompt, "target_new": target, "subject": name, "ground_truth": None}
+            for prompt, target, name in zip(prompts, target_new, subject, strict=True)
+        ]
 
     def look(self, model, request):
         locality = next(iter(request["locality"].values()))
