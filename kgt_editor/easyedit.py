@@ -16,8 +16,8 @@ EasyEdit hands every edit the plain model, edited before or not. The facts of a 
 the model, for the editor (the hyperparameter object) that made them; they go when the model goes, when the editor
 undoes them, or by :func:`reset`.
 
-``docs/easyedit.patch`` is the pull request to EasyEdit after which its users need not import this module. :func:`register`
-finds a KGT that is there already and leaves it.
+``docs/easyedit.patch`` is the pull request to EasyEdit after which its users need not import this module.
+:func:`register` finds a KGT that is there already and leaves it.
 """
 
 from __future__ import annotations
