@@ -35,10 +35,10 @@ from torch import nn
 from kgt_editor.config import read_yaml
 from kgt_editor.editors.easyedit.loading import load, marked_name
 from kgt_editor.editors.kgt import apply_kgt_to_model as tune
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.hparams import KGTHyperParams as MethodHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.loading import model_source

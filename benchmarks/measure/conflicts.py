@@ -27,13 +27,13 @@ from kgt_editor.data.base import KnownFact
 from kgt_editor.data.conflicts import KINDS, OTHER_USER, USER, Conflict, conflicts
 from kgt_editor.data.personal_conflicts import conceptnet_conflicts
 from kgt_editor.data.record import Held
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.conceptnet import read_lines, tsv_rows
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.editor import edit_batch
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM

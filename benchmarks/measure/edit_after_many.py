@@ -21,11 +21,11 @@ from many_edits import ROOT, TIMED, request, time_in_turn
 
 from kgt_editor.commands import json_report
 from kgt_editor.data import world
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.loading import load_model

@@ -14,13 +14,13 @@ import torch
 from kgt_editor.data.record import Record
 from kgt_editor.data.world import load_world
 from kgt_editor.editors.base import Editor, create_editor, restore_model
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import KgtError, one_line
 from kgt_editor.graph.personal import Edit, PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import objective, relations
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.editor import edit, edit_batch
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM

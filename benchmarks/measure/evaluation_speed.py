@@ -29,7 +29,6 @@ from rich.progress import track
 from kgt_editor.commands import json_report
 from kgt_editor.data import base as data_base
 from kgt_editor.data.record import Record
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.evaluation.metrics import CaseScores, evaluate
 from kgt_editor.evaluation.protocol import CASES_A_BATCH
@@ -37,6 +36,7 @@ from kgt_editor.evaluation.scorer import scorer
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.relations import verbalise
 from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.layers import device_of

@@ -29,7 +29,6 @@ import yaml
 import kgt_editor.data
 from kgt_editor.commands import json_report
 from kgt_editor.data.world import load_world
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.build import build
 from kgt_editor.graph.conceptnet import read_lines, tsv_rows
@@ -37,6 +36,7 @@ from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple
+from kgt_editor.kgt.base import base_graph
 
 COUNTERFACT = "counterfact_rome_rebuilt.jsonl.gz"
 CONCEPTNET = ("conceptnet4_en.tsv.gz", "conceptnet_cn100k.tsv.gz")

@@ -18,10 +18,10 @@ from rich.progress import track
 
 from kgt_editor.commands import json_report
 from kgt_editor.data import world
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.editors.settings import find_hparams
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.editor import edit
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from kgt_editor.editors.base import Editor, Restore
-from kgt_editor.errors import KgtError
-from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
-from kgt_editor.graph.replay import replay
-from kgt_editor.graph.store import Graph, MemoryGraph, open_graph
-from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
+from kgt_editor.kgt.saved import GRAPH, read_graph
 from kgt_editor.lm import batching
 
-_JOURNAL = "graph.db"
 KEPT_SHOWN = 8  # of an entity's triples that an edit leaves alone
 
 
@@ -65,22 +60,13 @@ class KGTEditor(Editor):
     def save_state(self, model: nn.Module, folder: Path) -> bool:
         """The user's journal."""
         if isinstance(model, KGEnhancedLM):
-            model.graph.save(folder / _JOURNAL)
+            model.graph.save(folder / GRAPH)
         return True
 
     def load_state(self, model: nn.Module, tok: Any, folder: Path) -> nn.Module:
-        if not (folder / _JOURNAL).is_file():
+        if not (folder / GRAPH).is_file():
             return model
-        base = base_graph(self.hparams.graph)
-        journal = Journal(folder / _JOURNAL)
-        try:
-            users = [user.name for user in journal.users()]
-            if len(users) != 1:
-                raise KgtError(f"{folder / _JOURNAL}: the state of one user should be there, not of {len(users)}")
-            graph = PersonalGraph(base, user=users[0])
-            replay(PersonalGraph(base, journal, users[0]).history(), graph)
-        finally:
-            journal.close()
+        graph = read_graph(folder / GRAPH, base_graph(self.hparams.graph))
         return KGEnhancedLM(model, tok, graph, self.hparams)
 
 
@@ -165,20 +151,3 @@ def _details(outcome: method.Outcome) -> dict[str, Any]:
 def _rounded(probability: float | None) -> float | None:
     """Four digits, which is what a record is read for."""
     return None if probability is None else float(f"{probability:.4g}")
-
-
-@cache
-def base_graph(source: str) -> Graph:
-    """The base graph by name: ``world``, ``none`` or a file; opened once, shared by all users.
-
-    Raises:
-        UsageError: the file is missing or malformed.
-        KgtError: the file is damaged.
-    """
-    if source == "none":
-        return MemoryGraph()
-    if source == "world":
-        from kgt_editor.data.world import world_triples
-
-        return MemoryGraph(Triple(*parts) for parts in world_triples())
-    return open_graph(source)

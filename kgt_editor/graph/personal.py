@@ -131,6 +131,7 @@ class PersonalGraph(Mentions):
         before: float | None = None,
         after: float | None = None,
         told: int = 1,
+        when: float | None = None,
     ) -> Edit:
         """Make the changes of one edit, the adds before the removes, and enter them in the journal.
 
@@ -138,6 +139,7 @@ class PersonalGraph(Mentions):
             query, answer: the feedback that caused it.
             added, removed: z of G (+) z and G (-) z.
             before, after, told: see :class:`~kgt_editor.graph.entry.Edit`.
+            when: the time that is entered, now unless given.
 
         Raises:
             KgtError: the journal cannot be written to; the graph is as it was.
@@ -154,7 +156,7 @@ class PersonalGraph(Mentions):
                 removed=tuple(triple for triple in taken if triple in self),
                 before=before,
                 after=after,
-                time=time.time(),
+                time=time.time() if when is None else when,
                 told=told,
             )
             self._journal.write(user, [edit])
@@ -165,8 +167,10 @@ class PersonalGraph(Mentions):
             self._rankings.settle(triple, place, adds, query)
         return edit
 
-    def undo(self, number: int | None = None) -> Edit:
+    def undo(self, number: int | None = None, *, when: float | None = None) -> Edit:
         """Take back one edit, the last one in force unless ``number`` says which; other edits stay in force.
+
+        ``when`` as in :meth:`commit`.
 
         Returns:
             the edit that was taken back.
@@ -181,7 +185,8 @@ class PersonalGraph(Mentions):
             if edit is None:
                 which = "the last edit" if number is None else f"edit {number}"
                 raise UsageError(f"{which} cannot be undone: the journal holds no such edit")
-            entry = Edit(last + 1, edit.query, edit.answer, time=time.time(), undoes=edit.number)
+            now = time.time() if when is None else when
+            entry = Edit(last + 1, edit.query, edit.answer, time=now, undoes=edit.number)
             self._journal.write(user, [entry])
         self._id, self._seen = user, entry.number
         touched = (*edit.added, *edit.removed)

@@ -10,7 +10,7 @@ from kgt_editor.graph.personal import PersonalGraph
 
 
 def replay(entries: Iterable[Edit], graph: PersonalGraph) -> None:
-    """Make a user's edits in ``graph``, one after the other, as they were made.
+    """Make a user's edits in ``graph``, one after the other, as they were made and with their times.
 
     Unlike :meth:`PersonalGraph.append` it leaves nothing to the order in which a journal is read: what is listed stands
     in the order in which it was added.
@@ -20,7 +20,7 @@ def replay(entries: Iterable[Edit], graph: PersonalGraph) -> None:
     """
     for edit in entries:
         if edit.undoes is not None:
-            graph.undo(edit.undoes)
+            graph.undo(edit.undoes, when=edit.time)
         else:
-            numbers: dict[str, Any] = {"before": edit.before, "after": edit.after, "told": edit.told}
+            numbers: dict[str, Any] = {"before": edit.before, "after": edit.after, "told": edit.told, "when": edit.time}
             graph.commit(edit.query, edit.answer, edit.added, edit.removed, **numbers)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from kgt_editor.errors import KgtError, UnsupportedModelError
+from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.graph.personal import Edit, PersonalGraph
 from kgt_editor.graph.triple import Triple
-from kgt_editor.kgt import marginal
+from kgt_editor.kgt import marginal, saved
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.reader import Reader, stored_query
 from kgt_editor.kgt.retrieval import RelevantTriple, Retrieval
 from kgt_editor.lm import batching, chat
 from kgt_editor.lm.contrast import Context, Contrast
+from kgt_editor.lm.loading import load_model
 from kgt_editor.lm.prompted import PromptedLM, Show, check_pairs
 from kgt_editor.lm.scoring import TargetScore, score_targets
 from kgt_editor.lm.stopping import first_line
@@ -54,6 +56,33 @@ class KGEnhancedLM(PromptedLM):
     def with_graph(self, graph: PersonalGraph) -> KGEnhancedLM:
         """The same language model, the very same weights, with another graph."""
         return KGEnhancedLM(self.lm, self.tok, graph, self.hparams)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the settings and the user's graph, not the weights, as peft writes an adapter.
+
+        Raises:
+            KgtError: it cannot be written.
+        """
+        saved.write(Path(folder), saved.Saved(self.name_or_path, self.hparams, self.graph))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, lm: nn.Module | None = None, tok: Any = None) -> KGEnhancedLM:
+        """The model that :meth:`save_pretrained` has written; what it learns from now on is in memory.
+
+        Args:
+            folder: where it was written to.
+            lm, tok: the language model and its tokenizer; without them they are loaded by the name that was kept.
+
+        Raises:
+            UsageError: no such folder, something else in it, one of ``lm`` and ``tok`` alone, or no such model.
+            KgtError: the graph is damaged.
+        """
+        if (lm is None) != (tok is None):
+            raise UsageError("from_pretrained needs both lm and tok, or neither")
+        found = saved.read(Path(folder))
+        if lm is None:
+            lm, tok = load_model(found.model_name)
+        return cls(lm, tok, found.graph, found.hparams)
 
     @property
     def graph(self) -> PersonalGraph:

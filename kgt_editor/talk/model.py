@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.editors.base import create_editor
-from kgt_editor.editors.kgt import base_graph
 from kgt_editor.errors import UsageError
 from kgt_editor.graph.entry import Edit
 from kgt_editor.graph.export import export_json
 from kgt_editor.graph.journal import Journal
 from kgt_editor.graph.personal import PersonalGraph
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.editor import edit
 from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM

@@ -12,7 +12,7 @@ import torch
 from kgt_editor.data.record import Record
 from kgt_editor.data.world import load_world, world_triples
 from kgt_editor.editors.base import create_editor, get_editor_class, resolve_hparams, restore_model
-from kgt_editor.editors.kgt import KGTEditor, apply_kgt_to_model, base_graph
+from kgt_editor.editors.kgt import KGTEditor, apply_kgt_to_model
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.graph.build import build
 from kgt_editor.graph.journal import Journal
@@ -21,6 +21,7 @@ from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.stored import StoredGraph
 from kgt_editor.graph.triple import Triple
 from kgt_editor.kgt import editor as method
+from kgt_editor.kgt.base import base_graph
 from kgt_editor.kgt.hparams import AS_PRINTED, KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.lm.scoring import score_targets
@@ -197,5 +198,5 @@ def test_a_state_is_that_of_its_user_and_comes_back_as_the_same(tiny_gpt2: Any, 
     assert (loaded.graph.user, loaded.graph.history()[0].answer) == ("ada", "Norra")
     (file,) = state.iterdir()
     PersonalGraph(MemoryGraph(), Journal(file), "bob").add(Triple("bob", "keeps", "a secret"))
-    with pytest.raises(KgtError, match="the state of one user should be there, not of 2"):
+    with pytest.raises(KgtError, match="the graph of one user should be there, not of 2"):
         editor.load_state(*tiny_gpt2, state)
