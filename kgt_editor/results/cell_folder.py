@@ -21,7 +21,7 @@ from typing import Any
 
 from kgt_editor.errors import KgtError
 from kgt_editor.progress import Note, quiet
-from kgt_editor.results import lines
+from kgt_editor.results import lines, shape
 from kgt_editor.results.cell_log import CellLog, Stateful
 from kgt_editor.results.lock import held
 from kgt_editor.results.outcomes import count, outcome_of
@@ -86,9 +86,10 @@ class CellFolder(CellLog):
             self._begin()
             return
         self._head = head
-        self.finished = {line["size"] for line in lines.rows(self.path / CELLS, self._note)}
+        self.finished = {line["size"] for line in lines.rows(self.path / CELLS, self._note, shape.OWN_CELL)}
+        edits = lines.rows(self.path / EDITS, self._note, shape.EDIT)
         # Details stay on disk: the edits' own memory is what is measured, and they are many.
-        self.edits = [_without_details(EditResult(**row)) for row in lines.rows(self.path / EDITS, self._note)]
+        self.edits = [_without_details(EditResult(**row)) for row in edits]
         self._places = lines.places(self.path / EDITS)
 
     def _begin(self) -> None:
@@ -201,7 +202,7 @@ class CellFolder(CellLog):
         """See :meth:`CellLog.evaluated`; of a batch that was not written whole, nothing is kept."""
         if size not in self._evaluated:
             path = self.path / records_name(size)
-            hits = [row["recalled"] for row in lines.rows(path, self._note)]
+            hits = [row["recalled"] for row in lines.rows(path, self._note, shape.RECORD)]
             whole = min(len(hits), len(self.edits))
             if self._sequential and whole < size:
                 whole -= whole % self._head["cases_a_batch"]
@@ -265,4 +266,4 @@ def head_of(folder: Path) -> dict[str, Any] | None:
         head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return head if isinstance(head, dict) else None
+    return None if shape.mismatch(head, shape.HEAD) else head

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kgt_editor.errors import KgtError
+from kgt_editor.results.shape import mismatch, storable
 
 
 class DiskError(KgtError):
@@ -70,16 +71,17 @@ def replace(path: Path, content: Mapping[str, Any]) -> None:
         os.replace(part, path)
 
 
-def rows(path: Path, note: Callable[[str], None] | None = None) -> Iterator[dict[str, Any]]:
+def rows(path: Path, note: Callable[[str], None] | None = None, form: Any = storable) -> Iterator[dict[str, Any]]:
     """The rows of a file; none where there is no file.
 
     A last line that is broken (its process was killed, or the disk full, while it was written) is cut off the file.
 
     Args:
         note: told of a line that was cut off.
+        form: what a row has to have, see :func:`kgt_editor.results.shape.mismatch`; NaN it never has.
 
     Raises:
-        KgtError: another line is broken, or the file cannot be read.
+        KgtError: another line is broken, or not of this form, or the file cannot be read.
     """
     try:
         file = path.open("rb")
@@ -95,6 +97,8 @@ def rows(path: Path, note: Callable[[str], None] | None = None) -> Iterator[dict
                 if next(file, None) is not None:
                     raise KgtError(f"{path}, line {number}: not valid JSON; restore the file or delete its folder")
                 break
+            if wrong := mismatch(row, storable) or mismatch(row, form):
+                raise KgtError(f"{path}, line {number}: {wrong}; restore the file or delete its folder")
             yield row
             end += len(line)
         else:

@@ -16,7 +16,7 @@ from typing import Any
 
 from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.progress import Note, quiet
-from kgt_editor.results import lines
+from kgt_editor.results import lines, shape
 from kgt_editor.results.cell_folder import CELLS, PATIENCE, head_of, records_name
 from kgt_editor.results.lock import held
 from kgt_editor.results.schema import SCHEMA_VERSION
@@ -100,6 +100,8 @@ class RunFolder:
             raise UsageError(
                 f"{self.path / MANIFEST} is of schema version {version}, this is version {SCHEMA_VERSION}: {_REMEDY}"
             )
+        if wrong := shape.mismatch(manifest, shape.MANIFEST) or shape.mismatch(manifest, shape.storable):
+            raise UsageError(f"{self.path / MANIFEST}: {wrong}; the file is damaged: {_REMEDY}")
         asked, there = json.loads(json.dumps(config, default=str)), manifest.get("config") or {}
         changed = sorted(name for name in there.keys() | asked.keys() if there.get(name) != asked.get(name))
         if changed:
@@ -107,8 +109,8 @@ class RunFolder:
 
     def _mend(self) -> None:
         """Find the cells that are whole and leave nothing of the others."""
-        wanted: dict[Key, int] = {_key(row): row["cases"] for row in lines.rows(self.path / CELLS, self._note)}
-        found = Counter(_key(row) for row in lines.rows(self.path / RECORDS, self._note))
+        wanted: dict[Key, int] = {_key(row): row["cases"] for row in self._rows(CELLS, shape.OWN_CELL)}
+        found = Counter(_key(row) for row in self._rows(RECORDS, shape.RECORD))
         self.done = {key for key, cases in wanted.items() if found[key] == cases}
         for editor, seed, size in sorted(wanted.keys() - self.done):
             self._note(f"{RECORDS} does not hold all of '{editor}', seed {seed}, {size} edits; measured again")
@@ -116,6 +118,9 @@ class RunFolder:
             lines.keep(self.path / RECORDS, lambda row: _key(row) in self.done)
         if set(wanted) != self.done:
             lines.keep(self.path / CELLS, lambda row: _key(row) in self.done)
+
+    def _rows(self, name: str, form: Any) -> Iterator[dict[str, Any]]:
+        return lines.rows(self.path / name, self._note, form)
 
     def _clear(self) -> None:
         """Delete what a run wrote here."""
@@ -155,7 +160,9 @@ class RunFolder:
             if head is None:  # its process was killed before it began
                 return []
             taken = [
-                self._take(cell, row) for row in lines.rows(cell / CELLS, self._note) if _key(row) not in self.done
+                self._take(cell, row)
+                for row in lines.rows(cell / CELLS, self._note, shape.OWN_CELL)
+                if _key(row) not in self.done
             ]
             if all((head["editor"], head["seed"], size) in self.done for size in head["sizes"]):
                 with lines.writing(cell):

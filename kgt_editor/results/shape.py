@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _LARGEST = 2**63
+_NAMES = {"anything": "value of JSON", "storable": "value of JSON without NaN", "row": "object"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,15 @@ def anything(value: Any) -> bool:
     return all(map(anything, value)) if isinstance(value, list) else text(value) or not isinstance(value, str)
 
 
+def storable(value: Any) -> bool:
+    """Any value that can be written out as JSON: with no NaN in it, which JSON has not."""
+    if isinstance(value, dict):
+        return all(text(key) and storable(one) for key, one in value.items())
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return all(map(storable, value)) if isinstance(value, list) else anything(value)
+
+
 def mismatch(value: Any, form: Any, where: str = "") -> str | None:
     """What is wrong with a value, and where; None where nothing is.
 
@@ -51,7 +61,7 @@ def mismatch(value: Any, form: Any, where: str = "") -> str | None:
     if form is None:
         return None if value is None else f"{where} has to be null"
     if callable(form):
-        return None if form(value) else f"{where} has to be a {form.__name__.replace('anything', 'value of JSON')}"
+        return None if form(value) else f"{where or 'it'} has to be a {_NAMES.get(form.__name__, form.__name__)}"
     if isinstance(form, tuple):
         found = [mismatch(value, one, where) for one in form]
         return None if None in found else found[-1]
@@ -86,6 +96,11 @@ def _encodes(value: str) -> bool:
     return True
 
 
+def row(value: Any) -> bool:
+    """An object of any values that can be written out."""
+    return isinstance(value, dict) and storable(value)
+
+
 _SHARE = (None, {"mean": number, "low": number, "high": number})
 _COUNTS = (None, Each(whole))
 MANIFEST = {
@@ -111,6 +126,16 @@ CELL = {
     "peak_memory_bytes": number, "preparation_seconds?": (None, number), "forward_seconds?": (None, number),
     "inference_memory_bytes?": (None, number), "state_bytes?": (None, number),
 }  # fmt: skip
+#: A line of a run that may go on: one of these, and all that is added to it.
+OWN_CELL = {
+    **CELL, "size": whole, "cases": whole, "failed_edits": whole, "first_failure": (None, text),
+    "edit_outcomes": (None, Each(whole)), "device_memory": (None, {"used": whole}),
+}  # fmt: skip
+EDIT = {
+    "position": whole, "case_id": whole, "seconds": (None, number), "failure": (None, text), "peak_bytes": whole,
+    "details": (None, row),
+}  # fmt: skip
+HEAD = {"editor": text, "seed": whole, "sizes": [whole], "mode": text, "costs": row}
 RECORD = {
     "editor": text, "seed": whole, "size?": whole, "case_id": whole, "position": whole, "failure": (None, text),
     "edit_seconds": (None, number), "metrics": (None, Each((None, number))), "request?": (None, Each((None, text))),

@@ -145,7 +145,15 @@ def test_a_link_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.
 
 # Rows of our tables. The inventory is what a process of its own reports of the real one.
 
-KNOWN = {"ROME": ["layers", "stats_dir"], "WISE": ["edit_lr"], "MEND": [], "MEMIT": [], "IKE": [], "SERAC": []}
+KNOWN = {
+    "SimIE": [],
+    "ROME": ["layers", "stats_dir"],
+    "WISE": ["edit_lr"],
+    "MEND": [],
+    "MEMIT": [],
+    "IKE": [],
+    "SERAC": [],
+}
 
 
 @pytest.fixture
@@ -196,6 +204,16 @@ def test_a_row_takes_easyedits_yaml_with_changes(rows: None, tmp_path: Path) -> 
         base.create_editor("easyedit:WISE", "testbed-gpt2", HPARAMS, {**changes, "edit_rate": "1"})
 
 
+def test_a_method_over_another_brings_the_others_yaml(rows: None, tmp_path: Path) -> None:
+    write(tmp_path, "SimIE", base_method="ROME")
+    editor = base.create_editor("easyedit:SimIE", "testbed-gpt2", HPARAMS, {"hparams": str(tmp_path)})
+    assert editor.hparams.base_values["alg_name"] == "ROME"  # type: ignore[attr-defined]
+    (tmp_path / "SimIE" / "testbed-gpt2.yaml").unlink()
+    write(tmp_path, "SimIE", base_method="WISE").rename(tmp_path / "SimIE" / "testbed-large.yaml")
+    with pytest.raises(UsageError, match="'easyedit:WISE' has no hyperparameters for 'testbed-large'"):
+        base.create_editor("easyedit:SimIE", "testbed-large", HPARAMS, {"hparams": str(tmp_path)})
+
+
 @pytest.mark.parametrize("missing", ["layers", "rewrite_module_tmp", "mom2_n_samples", "mom2_dtype"])
 def test_statistics_of_the_training_records_say_what_they_lack(rows: None, tmp_path: Path, missing: str) -> None:
     values = {"layers": "[0]", "rewrite_module_tmp": "h.{}", "mom2_n_samples": 9, "mom2_dtype": "float32"}
@@ -206,9 +224,9 @@ def test_statistics_of_the_training_records_say_what_they_lack(rows: None, tmp_p
         editor.prepare(None, None, [])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("algorithm", ["ROME", "FT", "KN", "WISE", "GRACE", "LoRA"])
+@pytest.mark.parametrize("algorithm", ["ROME", "FT", "KN", "WISE", "GRACE", "LoRA", "UltraEdit"])
 @pytest.mark.parametrize("model", ["testbed-gpt2", "testbed-llama"])
 def test_the_testbeds_have_yamls_of_their_own(rows: None, algorithm: str, model: str) -> None:
     path = easyedit.find_yaml(algorithm, model, HPARAMS)
     assert path == HPARAMS / "easyedit" / algorithm / f"{model}.yaml"
-    assert easyedit.read_yaml(path)["alg_name"] == algorithm
+    assert easyedit.read_yaml(path)["alg_name"].lower() == algorithm.lower()

@@ -105,7 +105,7 @@ def test_it_reads_the_moments_of_the_training_records(bridge: Any, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["testbed-gpt2", "testbed-llama"])
 def test_its_methods_are_rows(bridge: Any, tmp_path: Path, model: str) -> None:
-    asked = ",".join(f"easyedit:{name}" for name in ("WISE", "GRACE", "LoRA", "ROME", "FT", "KN"))
+    asked = ",".join(f"easyedit:{name}" for name in ("WISE", "GRACE", "LoRA", "ROME", "FT", "KN", "ULTRAEDIT"))
     command = [sys.executable, str(ROOT / "benchmarks" / "compare.py"), "--editors", asked, "--model", model]
     done = subprocess.run(
         [*command, "--size", "4", "--out", str(tmp_path)], env=os.environ, capture_output=True, text=True, check=False

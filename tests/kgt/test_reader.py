@@ -19,7 +19,7 @@ from kgt_editor.kgt.hparams import KGTHyperParams
 from kgt_editor.kgt.model import KGEnhancedLM
 from kgt_editor.kgt.reader import Reader
 from kgt_editor.kgt.templates import Templates
-from kgt_editor.lm import prompted
+from kgt_editor.lm import causal
 from kgt_editor.lm.tokens import encode
 from kgt_editor.lm.writing import write
 
@@ -126,7 +126,7 @@ def test_a_chat_comes_out_of_generate_with_its_marks(
         read.extend(tok.decode(row.text) for row in rows)
         return write(lm, pad, rows, *rest, **settings)
 
-    monkeypatch.setattr(prompted, "write", spy)
+    monkeypatch.setattr(causal, "write", spy)
     personal.generate(ids, max_new_tokens=1)
     (text,) = read
     assert SENTENCE in text

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from kgt_editor.config import HParams, parse_value, read_yaml
 from kgt_editor.data.record import Record
@@ -23,12 +23,12 @@ from kgt_editor.editors.easyedit import statistics
 from kgt_editor.editors.easyedit.inventory import hparams_of, inventory
 from kgt_editor.editors.easyedit.loading import HOME, load, marked_name, require
 from kgt_editor.editors.easyedit.scoring import OneByOne
+from kgt_editor.editors.easyedit.yamls import PREFIX, check_files, find_yaml, folders_of, in_folders
 from kgt_editor.editors.settings import Origin
 from kgt_editor.errors import KgtError, UnsupportedModelError, UsageError
 from kgt_editor.lm.layers import check_in_one_place, device_of
 from kgt_editor.lm.loading import model_source
 
-PREFIX = "easyedit"
 _UNFIT = {
     "DINM": "edits answers to unsafe questions, which no data set here has",
     "DPO": "needs a second, rejected answer, which no data set here has",
@@ -37,6 +37,8 @@ _UNFIT = {
     "IKE": "returns texts to put in front of a prompt, not a model",
     "KGT": "is ours: write 'kgt'",
 }
+# What these give back to undo an edit with is not all that they have changed.
+_NO_UNDO = ("ULTRAEDIT", "SimIE")
 # EasyEdit pads on the right for these methods on Llama and leaves the tokenizer's own side for GPT-2.
 _PAD_RIGHT = ("ROME", "MEMIT", "EMMET", "EAMET", "R-ROME", "AlphaEdit", "CORE", "SPHERE")
 
@@ -46,9 +48,12 @@ class EasyEditHParams(HParams):
 
     Attributes:
         values: all its keys, with ``--set`` applied.
+        base_values: those of the method that this one builds on (SimIE's ``base_method``), which EasyEdit reads beside
+            it; None where it builds on none.
     """
 
     values: dict[str, Any]
+    base_values: dict[str, Any] | None = None
 
 
 class EasyEditEditor(Editor):
@@ -98,9 +103,15 @@ class EasyEditEditor(Editor):
                 fields = ", ".join(sorted({*values, *known[algorithm]}))
                 raise UsageError(f"--set {name}.{key}: EasyEdit's {algorithm} has no such key; known: {fields}")
             values[key] = parse_value(value, f"--set {name}.{key}")
-        _check_files(name, values)
+        check_files(name, values)
         values["model_name"] = marked_name(model_source(model_name))
-        editor = cls(EasyEditHParams(alg_name=algorithm, model_name=model_name, values=values))
+        base_values = None
+        if (base := values.get("base_method")) is not None:
+            base_values = read_yaml(find_yaml(str(base), model_name, Path(hparams_dir)))
+            check_files(name, base_values)
+            base_values["model_name"] = values["model_name"]
+        hparams = EasyEditHParams(alg_name=algorithm, model_name=model_name, values=values, base_values=base_values)
+        editor = cls(hparams)
         editor.origin = Origin(path, path)
         return editor
 
@@ -108,7 +119,10 @@ class EasyEditEditor(Editor):
     def has_file(cls, name: str, model_name: str, hparams_dir: str | Path) -> bool:
         """Whether a folder of ours has a YAML of the method for a model."""
         folder = Path(hparams_dir) / PREFIX
-        return folder.is_dir() and _find(_folders([folder], name.partition(":")[2]), file_stems(model_name)) is not None
+        return (
+            folder.is_dir()
+            and in_folders(folders_of([folder], name.partition(":")[2]), file_stems(model_name)) is not None
+        )
 
     def supports(self, model: nn.Module) -> tuple[bool, str]:
         """Any that lies in one place; what a method cannot edit it says itself."""
@@ -152,6 +166,7 @@ class EasyEditEditor(Editor):
         self._set_up(tok, apply, sequential=not return_orig_weights)
         edited: Any = self._base
         undo: list[Restore | None] = []
+        before = self._weights() if return_orig_weights and self.hparams.alg_name in _NO_UNDO else None
         for request in requests:
             theirs = deepcopy(request)
             number = len(self._elsewhere) and hash_of(request["prompt"]) % len(self._elsewhere)
@@ -177,21 +192,25 @@ class EasyEditEditor(Editor):
         def restore() -> None:
             while undo:
                 _undo(edited, base, undo.pop())
+            if before is not None:
+                restore_model(base, before)
+                self._theirs = None  # which SimIE keeps the edits in
 
         self._returned = edited if edited is base else OneByOne(edited, tok)
         return self._returned, restore
+
+    def _weights(self) -> dict[str, Tensor]:
+        assert self._base is not None
+        return {name: weight.detach().clone() for name, weight in self._base.named_parameters()}
 
     def _set_up(self, tok: Any, apply: Any, sequential: bool) -> None:
         """EasyEdit's hyperparameters and tokenizer, as its ``BaseEditor`` sets them up."""
         if self._theirs is None:
             assert self._base is not None
-            place = device_of(self._base)
-            values = {**self.hparams.values, "device": place.index or 0 if place.type == "cuda" else str(place)}
-            if self._statistics is not None:
-                values["stats_dir"] = self._statistics.name
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "hparams.yaml"
-                path.write_text(yaml.safe_dump(values), encoding="utf-8")
+                path = self._write(Path(folder) / self.hparams.alg_name, self.hparams.values)
+                if self.hparams.base_values is not None:
+                    self._write(Path(folder) / self.hparams.values["base_method"], self.hparams.base_values)
                 self._theirs = hparams_of(apply).from_hparams(str(path))
             self._tok = deepcopy(tok)
             self._tok.pad_token_id = self._tok.eos_token_id
@@ -200,6 +219,18 @@ class EasyEditEditor(Editor):
                 kept = Path(self._statistics.name)
                 statistics.write_projection(self._base, self._tok, self._theirs, apply, kept)
         self._theirs.sequential_edit = sequential  # WISE starts anew at every edit unless it is told
+
+    def _write(self, folder: Path, values: Mapping[str, Any]) -> Path:
+        """A YAML as EasyEdit reads it, with what only the cell knows: the device, and where statistics lie."""
+        assert self._base is not None
+        place = device_of(self._base)
+        known: dict[str, Any] = {"device": place.index or 0 if place.type == "cuda" else str(place)}
+        if self._statistics is not None:
+            known["stats_dir"] = self._statistics.name
+        folder.mkdir()
+        path = folder / "hparams.yaml"
+        path.write_text(yaml.safe_dump({**values, **known}), encoding="utf-8")
+        return path
 
 
 def hash_of(text: str) -> int:
@@ -217,64 +248,3 @@ def _undo(edited: Any, base: nn.Module, weights: Any) -> None:
             del base.peft_config
     elif weights:
         restore_model(base, weights)
-
-
-def find_yaml(algorithm: str, model_name: str, hparams_dir: Path, asked: Path | None = None) -> Path:
-    """EasyEdit's YAML of a method for a model.
-
-    It is ``asked`` or lies in that folder; without one, in ``<hparams_dir>/easyedit`` (ours, for the testbed models)
-    or else in the clone's own ``hparams``. There it is ``<METHOD>/<model>.yaml``, as in
-    :func:`~kgt_editor.editors.base.resolve_hparams`; the case and hyphens of the folder do not matter, EasyEdit's own
-    are not always the method's.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if asked is not None and asked.is_file():
-        return asked
-    roots = [hparams_dir / PREFIX, require().parent / "hparams"] if asked is None else [asked]
-    folders, stems = _folders(roots, algorithm), file_stems(model_name)
-    if (found := _find(folders, stems)) is not None:
-        return found
-    others = sorted(path for folder in folders for path in folder.glob("*.yaml"))
-    remedy = f"copy one of {', '.join(path.name for path in others)} there" if others else "write one"
-    wanted = (folders[0] if folders else roots[0] / algorithm) / f"{stems[0]}.yaml"
-    raise UsageError(f"editor '{PREFIX}:{algorithm}' has no hyperparameters for '{model_name}': no {wanted}; {remedy}")
-
-
-def _folders(roots: Sequence[Path], algorithm: str) -> list[Path]:
-    return [
-        folder
-        for root in roots
-        if root.is_dir()
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and _plain(folder.name) == _plain(algorithm)
-    ]
-
-
-def _find(folders: Sequence[Path], stems: Sequence[str]) -> Path | None:
-    for folder in folders:
-        for stem in stems:
-            for path in sorted(folder.glob("*.yaml")):
-                if path.stem.lower() == stem.lower():
-                    return path
-    return None
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
-
-
-def _check_files(name: str, values: Mapping[str, Any]) -> None:
-    if "archive" in values and not (values["archive"] and Path(values["archive"]).exists()):
-        raise UsageError(
-            f"editor '{name}' needs a trained archive, and there is no {values['archive']}: train it with EasyEdit's "
-            f"EditTrainer and name it with --set {name}.archive=FILE"
-        )
-    folder = values.get("stats_dir")
-    if values.get("mom2_adjustment") and not statistics.wanted(values) and not (folder and Path(folder).is_dir()):
-        raise UsageError(
-            f"editor '{name}' needs statistics of {values.get('mom2_dataset', 'wikipedia')}, and there is no folder "
-            f"{folder}: --set {name}.mom2_dataset={statistics.TRAINING} counts them over the training records, or name "
-            f"one with --set {name}.stats_dir=DIR (into an empty one EasyEdit downloads and computes)"
-        )
