@@ -202,7 +202,7 @@ class CellFolder(CellLog):
         """See :meth:`CellLog.evaluated`; of a batch that was not written whole, nothing is kept."""
         if size not in self._evaluated:
             path = self.path / records_name(size)
-            hits = [row["recalled"] for row in lines.rows(path, self._note, shape.RECORD)]
+            hits = [row["recalled"] for row in lines.rows(path, self._note, shape.OWN_RECORD)]
             whole = min(len(hits), len(self.edits))
             if self._sequential and whole < size:
                 whole -= whole % self._head["cases_a_batch"]

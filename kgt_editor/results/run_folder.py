@@ -100,17 +100,19 @@ class RunFolder:
             raise UsageError(
                 f"{self.path / MANIFEST} is of schema version {version}, this is version {SCHEMA_VERSION}: {_REMEDY}"
             )
-        if wrong := shape.mismatch(manifest, shape.MANIFEST) or shape.mismatch(manifest, shape.storable):
-            raise UsageError(f"{self.path / MANIFEST}: {wrong}; the file is damaged: {_REMEDY}")
         asked, there = json.loads(json.dumps(config, default=str)), manifest.get("config") or {}
-        changed = sorted(name for name in there.keys() | asked.keys() if there.get(name) != asked.get(name))
+        wrong = shape.mismatch(there, shape.row, "config")
+        changed = [] if wrong else sorted(n for n in there.keys() | asked.keys() if there.get(n) != asked.get(n))
         if changed:
             raise UsageError(f"{self.path / MANIFEST} is of a run with another {', '.join(changed)}: {_REMEDY}")
+        wrong = wrong or shape.mismatch(manifest, shape.storable) or shape.mismatch(manifest, shape.OWN_MANIFEST)
+        if wrong:
+            raise UsageError(f"{self.path / MANIFEST}: {wrong}; the file is damaged: {_REMEDY}")
 
     def _mend(self) -> None:
         """Find the cells that are whole and leave nothing of the others."""
         wanted: dict[Key, int] = {_key(row): row["cases"] for row in self._rows(CELLS, shape.OWN_CELL)}
-        found = Counter(_key(row) for row in self._rows(RECORDS, shape.RECORD))
+        found = Counter(_key(row) for row in self._rows(RECORDS, shape.OWN_RECORD))
         self.done = {key for key, cases in wanted.items() if found[key] == cases}
         for editor, seed, size in sorted(wanted.keys() - self.done):
             self._note(f"{RECORDS} does not hold all of '{editor}', seed {seed}, {size} edits; measured again")

@@ -121,6 +121,8 @@ MANIFEST = {
     "data_provenance?": (None, Each((None, text))),
     "started?": (None, text), "ended?": (None, text), "status?": (None, text),
 }  # fmt: skip
+#: That of a run that goes on, whose configuration is the one that is asked for.
+OWN_MANIFEST = {name: form for name, form in MANIFEST.items() if name != "config"} | {"resumed?": [row]}
 CELL = {
     "editor": text, "seed": whole, "size?": whole, "status": text, "reason?": (None, text), "recalled": [truth],
     "peak_memory_bytes": number, "preparation_seconds?": (None, number), "forward_seconds?": (None, number),
@@ -147,6 +149,18 @@ RECORD = {
             "triples?": [
                 {"triple": [text], "change": text, "retrieval?": (None, number), "reasoning?": (None, number)}
             ],
+        },
+    ),
+}  # fmt: skip
+#: A line of a run that may go on.
+OWN_RECORD = {
+    **RECORD, "size": whole, "recalled": [truth], "request": (None, Each((None, text))), "said": (None, text),
+    "details": (None, {"outcome?": (None, text)}),
+    "raw": (
+        None,
+        {
+            "silence?": (None, Each(whole)), "undecided?": (None, Each(whole)), "superseded?": truth,
+            "kinds?": (None, Each(Each(whole))),
         },
     ),
 }  # fmt: skip

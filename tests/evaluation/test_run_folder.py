@@ -26,13 +26,25 @@ def begun(path, config=CONFIG, **changes):
     return path
 
 
+RECORD = {
+    **{"case_id": 0, "edit_seconds": 0.1, "failure": None, "recalled": [], "request": None, "said": None},
+    **{"details": None, "metrics": None, "raw": None},
+}
+CELL = {
+    **{"status": "complete", "reason": None, "failed_edits": 0, "first_failure": None, "edit_outcomes": None},
+    **{"recalled": [], "peak_memory_bytes": 1, "device_memory": None},
+}
+
+
 def cell_folder(path, editor="none", seed=0, sizes=(2,), complete=(2,)):
     path.mkdir(parents=True)
-    (path / "head.json").write_text(json.dumps({"editor": editor, "seed": seed, "sizes": list(sizes)}))
+    (path / "head.json").write_text(
+        json.dumps({"editor": editor, "seed": seed, "sizes": list(sizes), "mode": "sequential", "costs": {}})
+    )
     for size in complete:
         told = {"editor": editor, "seed": seed, "size": size}
-        lines.append(path / f"records-{size}.jsonl", [{**told, "position": number} for number in range(size)])
-        lines.append(path / "cells.jsonl", [{**told, "cases": size}])
+        lines.append(path / f"records-{size}.jsonl", [{**RECORD, **told, "position": number} for number in range(size)])
+        lines.append(path / "cells.jsonl", [{**CELL, **told, "cases": size}])
     return path
 
 
