@@ -21,8 +21,13 @@ KEEP_EDITS = ("kgt", "icl", "oppu", "locft")
 
 
 def editor_label(name: str) -> str:
-    """How an editor is written: ``rome`` is ROME, ``kgt:paper`` is KGT (paper), ``none`` is no edit."""
+    """How an editor is written: ``rome`` is ROME, ``kgt:paper`` is KGT (paper), ``none`` is no edit.
+
+    A method of EasyEdit's is written as EasyEdit writes it: ``easyedit:WISE`` is WISE (EasyEdit).
+    """
     base, _, preset = name.partition(":")
+    if base == "easyedit" and preset:
+        return f"{preset} (EasyEdit)"
     label = _LABELS.get(base, base.upper())
     return f"{label} ({preset})" if preset else label
 

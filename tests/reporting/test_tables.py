@@ -242,6 +242,11 @@ def test_the_papers_numbers_are_those_it_prints_and_stand_apart(run):
         assert measured.isdisjoint({model for model, _ in table.reported.columns})
 
 
+def test_a_method_of_easyedits_is_written_as_there():
+    assert names.editor_label("easyedit:AlphaEdit") == "AlphaEdit (EasyEdit)"
+    assert names.editor_label("kgt:paper") == "KGT (paper)"
+
+
 def test_the_papers_numbers_are_in_its_text():
     """Against the paper itself, where it lies beside the repository."""
     from pathlib import Path
