@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 
 from kgt_editor.errors import KgtError
 from kgt_editor.results.shape import mismatch, storable
+
+_OBJECT: dict[str, Any] = {}  # the form of an object that may hold anything
+# In a line, one of whose values may not be written out again: half a surrogate pair, NaN, a number too large.
+_RARE = re.compile(rb"\\u|NaN|Infinity|[eE]\+?\d{3}")
 
 
 class DiskError(KgtError):
@@ -71,7 +76,7 @@ def replace(path: Path, content: Mapping[str, Any]) -> None:
         os.replace(part, path)
 
 
-def rows(path: Path, note: Callable[[str], None] | None = None, form: Any = storable) -> Iterator[dict[str, Any]]:
+def rows(path: Path, note: Callable[[str], None] | None = None, form: Any = _OBJECT) -> Iterator[dict[str, Any]]:
     """The rows of a file; none where there is no file.
 
     A last line that is broken (its process was killed, or the disk full, while it was written) is cut off the file.
@@ -97,7 +102,8 @@ def rows(path: Path, note: Callable[[str], None] | None = None, form: Any = stor
                 if next(file, None) is not None:
                     raise KgtError(f"{path}, line {number}: not valid JSON; restore the file or delete its folder")
                 break
-            if wrong := mismatch(row, storable) or mismatch(row, form):
+            unstorable = _RARE.search(line) and mismatch(row, storable)
+            if wrong := unstorable or mismatch(row, form):
                 raise KgtError(f"{path}, line {number}: {wrong}; restore the file or delete its folder")
             yield row
             end += len(line)
