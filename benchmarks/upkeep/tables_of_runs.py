@@ -197,7 +197,8 @@ def _real_runs(dataset: str) -> Iterator[tuple[dict[str, Any], list[dict[str, An
     runs = [(read(path.parent.parent.name, path.parent.name, "manifest.json"), path) for path in found]
     for manifest, path in sorted(runs, key=lambda run: run[0]["started"]):
         config = manifest["config"]
-        if config["dataset"] == name and (not file or Path(config["data"]).name.startswith(file)):
+        ours = config["model"].startswith("testbed-")  # which stand beside real ones in results/paper-real
+        if config["dataset"] == name and not ours and (not file or Path(config["data"]).name.startswith(file)):
             yield config, json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
