@@ -148,9 +148,7 @@ class RewrittenLM(nn.Module):
             UsageError: no ids, or ``max_length`` leaves no room for a new token.
             KgtError: scores, attentions or hidden states are asked for.
         """
-        ids = kwargs.pop("inputs", None) if input_ids is None else input_ids
-        if ids is None:
-            raise UsageError("generate needs input_ids, the prompts as token ids")
+        ids = given_ids(input_ids, kwargs)
         if refused := [name for name in _NOT_RETURNED if kwargs.pop(name, False)]:
             raise KgtError(f"{type(self).__name__}'s generate gives no {refused[0]}; use .lm for the model underneath")
         as_dict = kwargs.pop("return_dict_in_generate", False)
@@ -264,6 +262,19 @@ class RewrittenLM(nn.Module):
             text if chat.last_turn(self.tok, text) else str(self.tok.decode(row, skip_special_tokens=True))
             for text, row in zip(whole, rows, strict=True)
         ]
+
+
+def given_ids(input_ids: Tensor | None, settings: dict[str, Any]) -> Tensor:
+    """The prompts that ``generate`` was given, under either of their names; ``inputs`` is taken out of ``settings``.
+
+    Raises:
+        UsageError: there are none.
+    """
+    other: Tensor | None = settings.pop("inputs", None)
+    ids = other if input_ids is None else input_ids
+    if ids is None:
+        raise UsageError("generate needs input_ids, the prompts as token ids")
+    return ids
 
 
 def _being_written(ids: Tensor, first: int) -> tuple[Tensor, Tensor]:

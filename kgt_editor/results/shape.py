@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,18 +35,19 @@ def text(value: Any) -> bool:
 
 def anything(value: Any) -> bool:
     """Any value, texts in it that can be written out."""
-    if isinstance(value, dict):
-        return all(text(key) and anything(one) for key, one in value.items())
-    return all(map(anything, value)) if isinstance(value, list) else text(value) or not isinstance(value, str)
+    return _throughout(value, lambda one: text(one) or not isinstance(one, str))
 
 
 def storable(value: Any) -> bool:
     """Any value that can be written out as JSON: with no NaN in it, which JSON has not."""
+    return _throughout(value, lambda one: math.isfinite(one) if isinstance(one, float) else anything(one))
+
+
+def _throughout(value: Any, fits: Callable[[Any], bool]) -> bool:
+    """Whether the names in a value will do as texts, and what is in neither list nor object fits."""
     if isinstance(value, dict):
-        return all(text(key) and storable(one) for key, one in value.items())
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return all(map(storable, value)) if isinstance(value, list) else anything(value)
+        return all(text(key) and _throughout(one, fits) for key, one in value.items())
+    return all(_throughout(one, fits) for one in value) if isinstance(value, list) else fits(value)
 
 
 def mismatch(value: Any, form: Any, where: str = "") -> str | None:

@@ -63,6 +63,13 @@ def test_users_share_the_weights_and_nothing_else(tiny_lm: LM) -> None:
     assert [item.target for item in ada.memory.feedback] == ["Old Velmoran"]
 
 
+def test_generate_without_prompts_is_refused_in_a_line(tiny_gpt2: LM) -> None:
+    model, tok = tiny_gpt2
+    personal = PersonalLM(model, tok, oppu_hparams(model))
+    with pytest.raises(UsageError, match="generate needs input_ids"):
+        personal.generate(max_new_tokens=1)
+
+
 def test_the_loss_is_the_answers_cross_entropy(tiny_lm: LM) -> None:
     model, tok = tiny_lm
     personal = PersonalLM(model, tok, oppu_hparams(model))

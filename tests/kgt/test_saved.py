@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kgt_editor.errors import UsageError
+from kgt_editor.errors import KgtError, UsageError
 from kgt_editor.graph.personal import PersonalGraph
 from kgt_editor.graph.store import MemoryGraph
 from kgt_editor.graph.triple import Triple
@@ -91,5 +91,5 @@ def test_what_cannot_be_loaded_is_said(model: KGEnhancedLM, tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_written_is_said(model: KGEnhancedLM, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Exception, match="cannot be written"):
+    with pytest.raises(KgtError, match="cannot be written"):
         model.save_pretrained(tmp_path / "file" / "ada")

@@ -17,10 +17,8 @@ from torch import nn
 
 from kgt_editor.data.record import Record
 from kgt_editor.editors.base import Progress
-from kgt_editor.editors.key_value.keys import key_moments
+from kgt_editor.editors.key_value.keys import TRAINING, key_moments
 from kgt_editor.errors import UsageError
-
-TRAINING = "training"
 
 
 def wanted(values: Mapping[str, Any]) -> bool:

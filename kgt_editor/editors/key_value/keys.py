@@ -27,6 +27,9 @@ COVARIANCE_VERSION = "3"
 # Added to C's diagonal, relative to its mean: units that never fire would leave C singular.
 _RIDGE = 1e-6
 
+#: What ``mom2_dataset`` says where the text is made of the training records.
+TRAINING = "training"
+
 # Ordinary openings, so that texts differ even where the model's first token is almost certain.
 _OPENINGS = ("The", "In", "It", "She", "When")
 _TOP_K = 10
@@ -152,7 +155,7 @@ def key_moments(
 
 
 def _passages(dataset: str, samples: int, training: Sequence[Record]) -> list[str]:
-    if dataset == "training":
+    if dataset == TRAINING:
         found = dict.fromkeys(text for record in training for text in _statements(record))
         if not found:
             raise UsageError(

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from kgt_editor.editors.memory import MEMORY, Feedback, Memory, read_feedback, write_feedback
 from kgt_editor.errors import UnsupportedModelError, UsageError
 from kgt_editor.folders import only_for_owner
+from kgt_editor.lm.causal import given_ids
 from kgt_editor.lm.contrast import Context
 from kgt_editor.lm.layers import frozen, linear_layer
 from kgt_editor.lm.prompted import PromptedLM
@@ -175,7 +176,7 @@ class PersonalLM(PromptedLM):
     def generate(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
         """The language model's own generate where nothing is put in front; see :meth:`PromptedLM.generate`."""
         if self.plain:
-            ids = kwargs.pop("inputs", None) if input_ids is None else input_ids
+            ids = given_ids(input_ids, kwargs)
             mask = torch.ones_like(ids) if attention_mask is None else attention_mask
             kwargs = {"do_sample": False, "num_beams": 1, "pad_token_id": self.tok.pad_token_id, **kwargs}
             return self.lm.generate(input_ids=ids, attention_mask=mask, **kwargs)
